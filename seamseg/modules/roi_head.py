@@ -73,6 +73,7 @@ class RoIHead(Compilable):
         mask_channels: int | None,
         norm: NormFactory,
         box_channels: int | None = None,
+        *,
         mask_scoring: bool = False,
         point_head: bool = False,
         class_agnostic: bool = False,

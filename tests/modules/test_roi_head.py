@@ -30,7 +30,12 @@ def head(
     norm: str = "affine", box_channels: int | None = None, mask_scoring: bool = False, num_stages: int = 1
 ) -> RoIHead:
     factory = NormFactory(norm, groups=2)  # type: ignore[arg-type]
-    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels, mask_scoring, num_stages > 1, num_stages - 1)
+    made = RoIHead(
+        *(4, NUM_THINGS, 8, 6, factory, box_channels),
+        mask_scoring=mask_scoring,
+        class_agnostic=num_stages > 1,
+        num_later_stages=num_stages - 1,
+    )
     stir(made)
     return made
 

@@ -68,7 +68,9 @@ def tiny_network(
     objects = ObjectParts(
         rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
         roi_head=RoIHead(
-            *(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels, mask_scoring, point_head),
+            *(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels),
+            mask_scoring=mask_scoring,
+            point_head=point_head,
             class_agnostic=bool(cascade),
             num_later_stages=len(stages) - 1,
         ),
