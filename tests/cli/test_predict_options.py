@@ -99,6 +99,8 @@ def test_predict_writes_only_the_requested_outputs(
         "semantic": {"semantic/a.png", "categories.json"},
         "instances": {"instances.json", "categories.json"},
         "raw": {"raw/a.npz", "categories.json"},
+        "labelstudio": {"labelstudio.json", "labelstudio.xml"},
+        "cvat": {"cvat.json", "cvat_labels.json"},
     }
     assert set(contents(tmp_path / "out")) == found[kind]
 
