@@ -20,7 +20,7 @@ from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 from torch.nn import functional
 
-from seamseg.algos import roi
+from seamseg.algos import mask_losses
 from seamseg.algos.box_regression import BoxLoss
 from seamseg.algos.losses import RoILosses
 from seamseg.algos.matching import RoIMatcher
@@ -296,7 +296,7 @@ def test_loss_of_points_equals_a_loop_over_the_regions(
     kinds: tuple[str, str], settings: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
-    monkeypatch.setattr(roi, "training_points", lambda masks, generator: POINTS[: len(masks.logits)])
+    monkeypatch.setattr(mask_losses, "training_points", lambda masks, generator: POINTS[: len(masks.logits)])
     head, boxes = FixedHead(has_points=True), proposals()
     losses = train(head, images, boxes, **settings)
     assert losses.points is not None

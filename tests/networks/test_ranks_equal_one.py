@@ -21,7 +21,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from benchmarks.made_up import MadeUpBatches
-from seamseg.algos import roi
+from seamseg.algos import mask_losses
 from seamseg.algos.losses import reduce_over_ranks
 from seamseg.algos.point_rendering import CoarseMasks
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer
@@ -160,7 +160,7 @@ def points_on_a_grid(masks: CoarseMasks, generator: torch.Generator) -> Tensor:
     return torch.cartesian_prod(steps, steps).expand(len(masks.logits), -1, -1)
 
 
-@mock.patch.object(roi, "training_points", points_on_a_grid)
+@mock.patch.object(mask_losses, "training_points", points_on_a_grid)
 def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     """Run a step of the trainer; the gradients remain until the next step."""
     num_ranks = dist.get_world_size()
@@ -196,7 +196,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     }
 
 
-@mock.patch.object(roi, "training_points", points_on_a_grid)
+@mock.patch.object(mask_losses, "training_points", points_on_a_grid)
 def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
     """Run the same step in this process, with unsynchronized norms."""
     network = network_of(case, "bn")
