@@ -6,7 +6,7 @@ import copy
 import functools
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,11 @@ class Step:
         """Number of regions per rank whose masks are scored."""
         return [count // 2 for count in self.masks]
 
+    @property
+    def later_regions(self) -> list[tuple[int, ...]]:
+        """Number of regions per rank in the second and the third stage: those that another rank had before."""
+        return [self.regions[stage:] + self.regions[:stage] for stage in (1, 2)]
+
 
 def edge_cases(num_ranks: int) -> list[Step]:
     """Return the steps that are most likely to go wrong."""
@@ -79,10 +84,18 @@ def regions_of(step: int, rank: int, count: int) -> Tensor:
     return torch.randn(count, 4, 14, 14, generator=generator, dtype=torch.float64) * (rank + 1) + rank
 
 
+def later_regions_of(number: int, step: Step, rank: int) -> list[Tensor]:
+    """Return the regions of a rank in the later stages of a step."""
+    return [regions_of(number + 50 * stage, rank, counts[rank]) for stage, counts in enumerate(step.later_regions, 1)]
+
+
 def head(
     name: NormName, sync: Sync = "masked", momentum: float | None = 0.1, has_all_branches: bool = False
 ) -> RoIHead:
-    extra: Any = {"box_channels": 4, "mask_scoring": True} if has_all_branches else {}
+    extra: Any = {}
+    if has_all_branches:
+        extra = {"box_channels": 4, "mask_scoring": True, "point_head": True}
+        extra |= {"class_agnostic": True, "num_later_stages": 2}
     made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum), **extra).double()
     stir(made)
     return made
@@ -95,13 +108,18 @@ class Loss(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, regions: Tensor, with_masks: Tensor, scored: Tensor) -> Tensor:
+    def forward(self, regions: Tensor, with_masks: Tensor, scored: Tensor, later: Sequence[Tensor] = ()) -> Tensor:
         with self.head.planned_forward(len(regions), len(with_masks), len(scored)):
             classes, boxes = self.head.classify(regions)
             masks = self.head.masks(with_masks)
             loss = classes.square().sum() + (boxes * 3).sin().sum() + masks.sigmoid().square().sum()
             if self.head.has_mask_scores:
                 loss = loss + self.head.mask_scores(scored, scored[:, 0].repeat(1, 2, 2)).square().sum()
+            if self.head.has_points:
+                loss = loss + self.head.point_logits(scored[..., 0].mT, scored[:, 0, 0]).square().sum()
+        for stage, refined in zip(self.head.later_stages, later, strict=True):
+            with stage.planned_forward(len(refined), 0, 0):
+                loss = loss + sum(values.square().sum() for values in stage.classify(refined))
         return loss
 
 
@@ -124,8 +142,9 @@ def train(
     found = []
     for number, step in enumerate(steps(dist.get_world_size())):
         regions = regions_of(number, rank, step.regions[rank]).requires_grad_()
+        later = later_regions_of(number, step, rank) if has_all_branches else []
         with network.no_sync() if step.accumulates else nullcontext():
-            loss = network(regions * 1, regions[: step.masks[rank]] * 1, regions[: step.scores[rank]] * 1)
+            loss = network(regions * 1, regions[: step.masks[rank]] * 1, regions[: step.scores[rank]] * 1, later)
             loss.backward()
         assert regions.grad is not None
         found.append({"loss": loss.detach(), "buffers": buffers(made), "dx": regions.grad})
@@ -233,7 +252,8 @@ def train_in_one_process(
             torch.cat([leaf[:count] for leaf, count in zip(leaves, counts, strict=True)])
             for counts in (step.masks, step.scores)
         )
-        loss = loss_of(torch.cat(leaves), masked, scored)
+        of_ranks = [later_regions_of(number, step, rank) for rank in range(num_ranks)] if has_all_branches else []
+        loss = loss_of(torch.cat(leaves), masked, scored, [torch.cat(parts) for parts in zip(*of_ranks, strict=True)])
         (loss / num_ranks).backward()  # DDP averages
         found.append({"loss": loss.detach(), "buffers": buffers(made), "dx": [leaf.grad for leaf in leaves]})
         if not step.accumulates:
