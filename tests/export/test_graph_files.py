@@ -202,15 +202,21 @@ def test_calibrate_keeps_detections_with_a_score_of_0_in_front_of_empty_rows() -
 
 
 @pytest.mark.slow
-def test_onnx_file_of_a_network_with_all_branches_equals_the_network(tmp_path: Path) -> None:
+def test_files_of_a_network_with_all_branches_equal_the_network(tmp_path: Path) -> None:
     net, image = network(norm="gn", all_branches=True, cascade=(0.5, 0.6, 0.7)), picture(1)
     program = trace(FixedSizeNet(net, NORMALIZE, SIZE))
     write_onnx(tmp_path / "model.onnx", program, described())
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     outputs = session.run(list(OUTPUTS), {"image": image.numpy()})
-    found = {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, outputs, strict=True)}
-    check(found, expected(net, image))
-    assert found["valid"].sum() > 10
+    by_onnx = {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, outputs, strict=True)}
+    write_torch(tmp_path / "model.pt2", program, described())
+    loaded = torch.export.load(tmp_path / "model.pt2")
+    assert operators(loaded) <= KNOWN_OPERATORS
+    with torch.no_grad():
+        by_torch = loaded.module()(image)
+    for found in (by_onnx, by_torch):
+        check(found, expected(net, image))
+        assert found["valid"].sum() > 10
 
 
 def test_fixed_size_net_does_not_change_the_network() -> None:
@@ -267,12 +273,19 @@ def test_onnx_file_has_only_standard_operators_and_the_description(files: Path) 
     assert Description.from_json(entry.value) == described()
 
 
+KNOWN_OPERATORS = {"aten", "torchvision", "while_loop", "<built-in function getitem>"}
+
+
+def operators(program: torch.export.ExportedProgram) -> set[str]:
+    """Return the libraries of the operators of a program."""
+    return {str(node.target).split(".")[0] for node in program.graph.nodes if node.op == "call_function"}
+
+
 def test_torch_file_has_only_known_operators_and_the_description(files: Path) -> None:
     extra = {"seamseg": ""}
     program = torch.export.load(files / "model.pt2", extra_files=extra)
     assert Description.from_json(extra["seamseg"]) == described()
-    targets = {str(node.target).split(".")[0] for node in program.graph.nodes if node.op == "call_function"}
-    assert targets <= {"aten", "torchvision", "while_loop", "<built-in function getitem>"}
+    assert operators(program) <= KNOWN_OPERATORS
 
 
 @pytest.mark.parametrize("num_classes", [1, 8, 19])

@@ -256,7 +256,10 @@ def test_training_step_with_point_rendering_reaches_every_parameter(
 
 
 def test_point_rendering_changes_neither_other_losses_nor_their_weights() -> None:
-    """The weights of the point head are drawn after those of the other region branches, and points after regions."""
+    """The weights of the point head are drawn after those of the other region branches, and points after regions.
+
+    In a cascade, the regions of later stages are drawn after the points, so they do change.
+    """
     plain, pointed = (network_of("task=instance", *overrides) for overrides in ([], [POINTS]))
     assert all(torch.equal(value, pointed.state_dict()[name]) for name, value in plain.state_dict().items())
     assert {name.rpartition(".")[0] for name in pointed.state_dict().keys() - plain.state_dict().keys()} == {
@@ -328,6 +331,54 @@ def test_cascade_with_every_other_setting_of_regions_predicts_in_the_order_of_sc
         scores = found.detections(image).scores
         assert len(scores) > 0
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("others", ["none", "all"])
+@pytest.mark.parametrize("kinds", [["no objects", "objects"], ["crowd", "void"]])
+def test_training_step_and_prediction_of_a_cascade_with_point_rendering(
+    kinds: list[str], others: str, precision: torch.dtype
+) -> None:
+    more = (*SCORING, "roi.focal_gamma=2", "roi.box_loss=crop_aware", "roi.masks_of_positives_only=true")
+    network = network_of(POINTS, CASCADE[0], *(more if others == "all" else ()))
+    images, truth = scenes(kinds, SIZES)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = dict(network(images, truth, torch.Generator().manual_seed(0)).items())
+    of_regions = [name for name in losses if name.startswith("roi_")]
+    assert of_regions == [
+        *("roi_classes", "roi_boxes", *STAGE_LOSSES, "roi_masks", "roi_points"),
+        *(["roi_mask_scores"] if others == "all" else []),
+    ]
+    for name in of_regions:
+        assert (losses[name] > 0) == ("objects" in kinds), name
+        assert losses[name].dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    for name, value in network.named_parameters():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name
+        assert value.grad.any() == ("objects" in kinds) or not name.startswith("roi_head."), name
+    network.eval()
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        found = [network.predict(images[:1]), network.predict(images)]
+    without_detections(network)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        found.append(network.predict(images))
+    for predictions, are_there in zip(found, (True, True, False), strict=True):
+        for image in range(len(predictions.boxes)):
+            one = predictions.detections(image)
+            assert (len(one) > 0) == are_there
+            assert one.masks.shape == (len(one), 224, 224)
+            assert one.masks.dtype == one.scores.dtype == one.boxes.dtype == torch.float32
+            assert one.masks.isfinite().all()
+            assert (one.boxes[:, :2] >= 0).all()
+            assert (one.boxes[:, 2:] <= torch.tensor(SIZES[image])).all()
+
+
+def without_detections(network: SegmentationNet) -> None:
+    """Make a network certain that every region is background, in all stages."""
+    with torch.no_grad():
+        for head in (network.roi_head, *network.roi_head.later_stages):
+            head.roi_cls.bias[0] = 100
 
 
 def single_stage_pair() -> tuple[SegmentationNet, SegmentationNet]:
