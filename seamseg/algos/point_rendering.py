@@ -25,7 +25,8 @@ from seamseg.ops.native import at_least_float32
 NUM_TRAINING_POINTS = 14**2
 """Number of points of each region that have a loss."""
 OVERSAMPLING = 3
-"""Number of random points among which an uncertain one is chosen, on average (k in the paper)."""
+"""Number of random points, as a multiple of ``NUM_TRAINING_POINTS``, among which uncertain ones are chosen (k in the
+paper)."""
 UNCERTAIN_FRACTION = 0.75
 """Fraction of the training points that are chosen by uncertainty (β in the paper); the others are random."""
 NUM_RENDERED_POINTS = 28**2
