@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -68,13 +69,18 @@ def _label_studio_result(number: int, region: Region, size: Size) -> dict[str, A
     }
 
 
-def label_studio_task(entry: Mapping[str, Any]) -> dict[str, Any]:
+def label_studio_task(entry: Mapping[str, Any], image_folder: Path) -> dict[str, Any]:
     """Return the task of one image.
+
+    Label Studio states local files relative to its document root. It serves folders in the root, but not the root
+    itself, so the name of the image folder comes first.
 
     Args:
         entry: ``file_name`` of the image and its ``prediction``, an entry from :func:`label_studio_entry`.
+        image_folder: Folder that ``file_name`` is relative to.
     """
-    image = f"/data/local-files/?d={quote(entry['file_name'])}"
+    path = (Path(image_folder.name) / entry["file_name"]).as_posix()
+    image = f"/data/local-files/?d={quote(path, errors='surrogateescape')}"
     return {"data": {_IMAGE: image}, "predictions": [entry["prediction"]]}
 
 

@@ -152,7 +152,7 @@ class ResultsFolder:
         Args:
             images: Finished images, numbered from 1 in this order.
             unreadable: Images that were skipped.
-            info: Entries of ``info`` in ``panoptic.json``.
+            info: Entries of ``info`` in ``panoptic.json``. ``image_folder`` is needed for Label Studio.
         """
         assert self._journal is not None, "the folder is not open"
         for path in self._other_journals():
@@ -176,12 +176,12 @@ class ResultsFolder:
             }
             atomic_write(self.path / ANNOTATION_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
         if "labelstudio" in self.kinds:
-            self._write_label_studio(images)
+            self._write_label_studio(images, Path(info["image_folder"]))
         if "cvat" in self.kinds:
             self._write_cvat(images)
 
-    def _write_label_studio(self, images: Sequence[Predictable]) -> None:
-        tasks = map(label_studio_task, self._numbered(images, "labelstudio", "id"))
+    def _write_label_studio(self, images: Sequence[Predictable], image_folder: Path) -> None:
+        tasks = (label_studio_task(entry, image_folder) for entry in self._numbered(images, "labelstudio", "id"))
         atomic_write(self.path / LABEL_STUDIO_FILE, lambda path: write_json_list(path, tasks))
         write_text(self.path / LABEL_STUDIO_INTERFACE, label_studio_interface(self.categories))
 

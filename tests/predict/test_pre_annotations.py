@@ -21,7 +21,7 @@ from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.png import read_panoptic_png
 from seamseg.predict.images import InputImage
 from seamseg.predict.outputs import OutputKind, OutputWriter
-from seamseg.predict.pre_annotations import label_studio_interface, regions
+from seamseg.predict.pre_annotations import label_studio_interface, label_studio_task, regions
 from seamseg.predict.predictor import Prediction
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation, SemanticLogits
@@ -64,7 +64,7 @@ def no_detections() -> Detections:
 def written(tmp_path: Path) -> Path:
     """Results of two images."""
     kinds: tuple[OutputKind, ...] = ("panoptic", "labelstudio", "cvat")
-    images = [InputImage(name.removesuffix(".png"), name, tmp_path / "images" / name) for name in NAMES]
+    images = [InputImage(name.removesuffix(".png"), name, tmp_path / "my images" / name) for name in NAMES]
     folder = ResultsFolder(tmp_path / "out", kinds, CATEGORIES, "x")
     folder.begin("new", images)
     writer = OutputWriter(folder.path, kinds, CATEGORIES)
@@ -73,7 +73,7 @@ def written(tmp_path: Path) -> Path:
         image.path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(image.path), pixels)
         folder.note(image, writer.write(image, pixels, prediction(size, seed)))
-    folder.finish(images, [], {"image_folder": str(tmp_path / "images")})
+    folder.finish(images, [], {"image_folder": str(tmp_path / "my images")})
     folder.close()
     return tmp_path
 
@@ -85,7 +85,7 @@ def from_label_studio(folder: Path) -> CocoPanoptic:
         result = task.pop("predictions")[0]["result"]
         task |= {"id": number, "annotations": [{"result": result, "completed_by": 1, "was_cancelled": False}]}
     (folder / "export.json").write_text(json.dumps(tasks))
-    export = read_label_studio(folder / "export.json", ImageFinder(folder / "images"))
+    export = read_label_studio(folder / "export.json", ImageFinder(folder / "my images"))
     (job,) = drawn_jobs({"train": export}, options(folder))
     run_job(job, 1)
     return CocoPanoptic(folder / "back", "train")
@@ -95,7 +95,7 @@ def from_cvat(folder: Path) -> CocoPanoptic:
     """Convert the file as if CVAT had exported it."""
     (folder / "cvat/annotations").mkdir(parents=True)
     (folder / "out/cvat.json").rename(folder / "cvat/annotations/instances_default.json")
-    (job,) = cvat_jobs(folder / "cvat", folder / "images", options(folder))
+    (job,) = cvat_jobs(folder / "cvat", folder / "my images", options(folder))
     run_job(job, 1)
     return CocoPanoptic(folder / "back", "train")
 
@@ -129,13 +129,19 @@ def test_converted_predictions_are_the_predicted_segments(
 
 def test_label_studio_task_states_size_scores_and_a_quoted_url(written: Path) -> None:
     task = json.loads((written / "out/labelstudio.json").read_text())[0]
-    assert task["data"] == {"image": "/data/local-files/?d=sub/a%20%C3%A4%231%25.png"}
+    assert task["data"] == {"image": "/data/local-files/?d=my%20images/sub/a%20%C3%A4%231%25.png"}
     (one,) = task["predictions"]
     assert len(one["result"]) == 5
     assert {result["score"] for result in one["result"]} == {1, 0.9, 0.5, 0.75}
     assert one["score"] == pytest.approx((1 + 0.9 + 0.5 + 0.75 + 1) / 5)
     assert len({result["id"] for result in one["result"]}) == 5
     assert {(result["original_height"], result["original_width"]) for result in one["result"]} == {SIZES[0]}
+
+
+def test_label_studio_task_accepts_any_image_folder() -> None:
+    entry = {"file_name": "a.png", "prediction": {}}
+    assert label_studio_task(entry, Path("/"))["data"] == {"image": "/data/local-files/?d=a.png"}
+    assert label_studio_task(entry, Path("/x/\udcff"))["data"] == {"image": "/data/local-files/?d=%FF/a.png"}
 
 
 def test_label_studio_interface_has_a_label_for_each_class_and_the_names_of_the_results(written: Path) -> None:
@@ -182,7 +188,7 @@ def test_datumaro_reads_the_masks_for_cvat(written: Path) -> None:
     """CVAT reads COCO files with datumaro."""
     datumaro = pytest.importorskip("datumaro", reason="datumaro is not installed")
     (written / "cvat/annotations").mkdir(parents=True)
-    (written / "cvat/images").symlink_to(written / "images")
+    (written / "cvat/images").symlink_to(written / "my images")
     (written / "out/cvat.json").rename(written / "cvat/annotations/instances_default.json")
     listed = json.loads((written / "out/panoptic.json").read_text())
     dataset = datumaro.Dataset.import_from(str(written / "cvat"), "coco_instances")
