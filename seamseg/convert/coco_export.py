@@ -18,7 +18,8 @@ def read_coco_export(path: Path, finder: ImageFinder, tool: Tool, *, keep_crowd:
 
     CVAT marks every mask of its brush as ``iscrowd``, whatever it shows; without ``keep_crowd``, the mark is ignored.
     Its rectangles have no outline, and a rotation around their center. coco-annotator states the path of an image
-    under ``path``, and only the last part of it under ``file_name``.
+    under ``path``, and only the last part of it under ``file_name``. It shows images as they are stored, whatever
+    their EXIF orientation says.
 
     Args:
         path: JSON file.
@@ -38,7 +39,7 @@ def read_coco_export(path: Path, finder: ImageFinder, tool: Tool, *, keep_crowd:
         _drop_orphans(content, export)
     for image in list_objects(content, path):
         shapes = [_shape(entry, labels, path, tool, keep_crowd, export) for entry in image.annotations]
-        _add_image(export, image, finder, tuple(shape for shape in shapes if shape is not None))
+        _add_image(export, image, finder, tuple(shape for shape in shapes if shape is not None), tool == "cvat")
     return export
 
 
@@ -68,12 +69,15 @@ def _drop_orphans(content: dict[str, Any], export: DrawnExport) -> None:
         export.left_out["annotation(s) of images that the file does not list"] += number
 
 
-def _add_image(export: DrawnExport, image: ListedObjects, finder: ImageFinder, shapes: tuple[DrawnShape, ...]) -> None:
+def _add_image(
+    export: DrawnExport, image: ListedObjects, finder: ImageFinder, shapes: tuple[DrawnShape, ...], upright: bool
+) -> None:
     found = finder.find(image.image_file)
     if found is None:
         export.missing.append(image.image_file)
     else:
-        export.images.append(DrawnImage(found[1], found[0], export.source, image.size, shapes))
+        drawn = DrawnImage(found[1], found[0], export.source, image.size, shapes, upright=upright)
+        export.images.append(drawn)
 
 
 def _shape(

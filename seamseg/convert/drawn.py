@@ -95,6 +95,7 @@ class DrawnImage:
         shapes: Shapes, from the first one drawn to the last.
         unpack: Function that writes ``image_path`` if the annotation file contains the image itself. It must be
             picklable.
+        upright: Whether the tool shows the image as its EXIF orientation says, and not as it is stored.
     """
 
     name: str
@@ -103,6 +104,7 @@ class DrawnImage:
     size: Size | None
     shapes: tuple[DrawnShape, ...]
     unpack: Callable[[DrawnImage], None] | None = None
+    upright: bool = True
 
 
 @dataclass

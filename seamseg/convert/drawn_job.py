@@ -305,17 +305,17 @@ class _Conversion:
 def _checked_size(image: DrawnImage) -> Size:
     """Return the size of an image, which must be the one that the annotation states.
 
-    Labeling tools turn images by their EXIF orientation. Where that changes the size, the data set has both sizes and
-    works; where it does not, as for images that are upside down, the labels would fit the turned image only.
+    Most labeling tools turn images by their EXIF orientation. Where that changes the size, the data set has both sizes
+    and works; where it does not, as for images that are upside down, the labels would fit the turned image only.
     """
     path, size = image.image_path, image.size
     if size is None:
         height, width = read_image(path, "upright").shape[:2]
         size = height, width
     check_size(path, size_beside(path, size), size, f"{image.annotation} states {size_text(size)}")
-    if image_size(path) == size and _is_turned(path):
+    if image.upright and image_size(path) == size and _is_turned(path):
         raise DataError(
-            f"{path} has an EXIF orientation, which labeling tools follow but data sets do not; save the image upright "
+            f"{path} has an EXIF orientation, which the labeling tool follows but data sets do not; save the image upright "
             "and without orientation, for example with `exiftran -a` or `mogrify -auto-orient`"
         )
     return size

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
+from support.odd_images import turned
 from support.tool_exports import box, converted, drawn, flat, write_image, write_json
 
 from seamseg.convert.coco_export import Tool, read_coco_export
@@ -144,3 +145,15 @@ def test_other_json_is_refused(tmp_path: Path, content: Any) -> None:
     path = write_json(tmp_path / "x.json", content)
     with pytest.raises(DataError, match=r"x\.json"):
         read_coco_export(path, ImageFinder(tmp_path), "coco-annotator")
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_coco_annotator_shows_images_as_stored(tmp_path: Path, orientation: int) -> None:
+    """CVAT turns them, so that its labels fit another image than the stored one."""
+    road = entry("road", outline(0, 0, 2, 8))
+    (tmp_path / "a.png").write_bytes(turned(orientation, np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
+    data, _ = converted(read(tmp_path, road), tmp_path)
+    assert drawn(data) == ["rrrrrrrr"] * 2 + ["........"] * 4
+    (tmp_path / "cvat").mkdir()
+    with pytest.raises(DataError, match="EXIF orientation"):
+        converted(read(tmp_path, road, tool="cvat"), tmp_path / "cvat")
