@@ -159,7 +159,7 @@ def _choose(annotations: list[dict[str, Any]], annotator: str | None) -> dict[st
 
 def _add_image(export: DrawnExport, finder: ImageFinder, url: str, annotation: dict[str, Any], where: str) -> None:
     results = annotation["result"]
-    sizes, shapes = set[Size](), []
+    sizes, targets, shapes = set[Size](), set[str](), []
     labeled = {
         str(result.get("id")) for result in results if isinstance(result, dict) and result.get("type") in _LABELED
     }
@@ -170,7 +170,13 @@ def _add_image(export: DrawnExport, finder: ImageFinder, url: str, annotation: d
         shape = _shape(result, kind, where, export.left_out)
         if shape is not None:
             sizes.add(_original_size(result, where))
+            targets.add(f"{result.get('to_name')}, item {result.get('item_index') or 0}")
             shapes.append(shape)
+    if len(targets) > 1:
+        raise DataError(
+            f"{where}: its areas are drawn on several images ({'; '.join(sorted(targets)[:_NUM_EXAMPLES])}); export a "
+            "project with one image per task"
+        )
     if len(sizes) > 1:
         raise DataError(f"{where}: its areas state different sizes of the image, {sorted(sizes)}")
     found = finder.find(*_possible_names(url))

@@ -225,3 +225,11 @@ def test_brush_mask_of_another_size_names_the_region(tmp_path: Path) -> None:
     wrong = region("brushlabels", "car", format="rle", rle=encode_brush(np.ones((3, 3), bool)))
     with pytest.raises(DataError, match=r"export\.json, task 7, region 'r1': .*36 words.*--without-outline"):
         converted(read(tmp_path, task(annotation(wrong))), tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"to_name": "right"}, {"item_index": 1}])
+def test_areas_on_several_images_are_an_error(tmp_path: Path, other: dict[str, Any]) -> None:
+    road = region("rectanglelabels", "road", number=2, **percent(2, 2, 6, 8))
+    with pytest.raises(DataError, match=r"task 7: .*several images \(image, item [01]; "):
+        read(tmp_path, task(annotation(CAR | {"to_name": "image"}, road | other)))
+    assert len(read(tmp_path, task(annotation(CAR | {"item_index": 0}, road))).images) == 1
