@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from seamseg.data.formats.coco_writer import distinct_values, panoptic_entries, segments_info
 from seamseg.data.image_size import size_beside
 from seamseg.data.images import check_size, size_text
+from seamseg.data.json_fields import short_text
 from seamseg.data.png import MAX_SEGMENT_ID, write_panoptic_png
-from seamseg.errors import OutputError
+from seamseg.errors import OutputError, SettingsError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories, Color, ImageId, PanopticSegmentation
@@ -37,11 +38,18 @@ class PanopticTarget:
         folder: Folder of the data set, OUT.
         split: Name of the split.
         placement: Whether images are linked or copied.
+
+    Raises:
+        SeamsegError: The name of the split is not the name of a folder.
     """
 
     folder: Path
     split: str
     placement: Placement = "link"
+
+    def __post_init__(self) -> None:
+        if self.split in ("", ".", "..") or set(self.split) & set("/\\\0"):
+            raise SettingsError(f"{short_text(self.split)} cannot name a split, because its folders have the same name")
 
     @property
     def json_file(self) -> Path:

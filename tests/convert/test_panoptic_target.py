@@ -6,10 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from seamseg.convert.panoptic_target import PanopticTarget, color_ids, number_segments
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import SettingsError
 from seamseg.structures import VOID, PanopticSegmentation
 from seamseg.structures.categories import Categories, Category
 
@@ -31,6 +33,12 @@ def test_panoptic_target_on_drawn_map_writes_png_and_entries(tmp_path: Path) -> 
     ]
     png = target.json_file.with_suffix("") / "a.png"
     assert read_panoptic_png(png).tolist() == [[0, 5, 5], [9, 9, 5]]
+
+
+@pytest.mark.parametrize("split", ["", ".", "..", "../../x", "a/b", "a\\b", "a\0"])
+def test_panoptic_target_refuses_splits_that_lead_out_of_its_folders(tmp_path: Path, split: str) -> None:
+    with pytest.raises(SettingsError, match="split"):
+        PanopticTarget(tmp_path, split)
 
 
 def test_number_segments_keeps_zero_void() -> None:
