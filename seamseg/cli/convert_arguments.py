@@ -58,14 +58,18 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_without_outline(parser: argparse.ArgumentParser) -> None:
-    """Add ``--without-outline``, the treatment of objects without a usable outline."""
+def add_without_outline(parser: argparse.ArgumentParser, *, with_boxes: bool = True) -> None:
+    """Add ``--without-outline``, the treatment of objects without a usable outline, which may have a box."""
+    remedies = (
+        "stop with an error, skip them, or use their boxes instead"
+        if with_boxes
+        else "stop with an error, or skip them"
+    )
     parser.add_argument(
         "--without-outline",
-        choices=("error", "skip", "box"),
+        choices=("error", "skip", "box") if with_boxes else ("error", "skip"),
         default="error",
-        help="what to do with objects whose outline is missing or malformed: stop with an error, skip them, or use "
-        "their boxes instead (default: error)",
+        help=f"what to do with objects whose outline is missing or malformed: {remedies} (default: error)",
     )
 
 

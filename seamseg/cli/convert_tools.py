@@ -22,8 +22,10 @@ from seamseg.convert.label_studio import read_label_studio
 from seamseg.convert.labelme import read_labelme
 
 
-def _add_drawn(parser: argparse.ArgumentParser, source_help: str, image_folder: str) -> None:
-    """Add the arguments that the exports of all labeling tools share."""
+def _add_drawn(
+    parser: argparse.ArgumentParser, source_help: str, image_folder: str, *, with_boxes: bool = True
+) -> None:
+    """Add the arguments that the exports of all labeling tools share; only COCO files state boxes of objects."""
     add_folders(parser, source_help)
     parser.add_argument(
         "--classes",
@@ -45,7 +47,7 @@ def _add_drawn(parser: argparse.ArgumentParser, source_help: str, image_folder: 
         "front of stuff (default: later)",
     )
     parser.add_argument("--skip-missing", action="store_true", help="leave out images that are not found")
-    add_without_outline(parser)
+    add_without_outline(parser, with_boxes=with_boxes)
     add_placement(parser)
 
 
@@ -83,7 +85,7 @@ def _cvat(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _add_label_studio(parser: argparse.ArgumentParser) -> None:
-    _add_drawn(parser, "JSON file of the export", "the folder of SRC")
+    _add_drawn(parser, "JSON file of the export", "the folder of SRC", with_boxes=False)
     parser.add_argument(
         "--annotator",
         metavar="WHO",
@@ -98,7 +100,8 @@ def _label_studio(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _add_labelme(parser: argparse.ArgumentParser) -> None:
-    _add_drawn(parser, "folder of JSON files, which is searched recursively, or one JSON file", "SRC")
+    source = "folder of JSON files, which is searched recursively, or one JSON file"
+    _add_drawn(parser, source, "SRC", with_boxes=False)
 
 
 def _labelme(options: argparse.Namespace) -> list[Job[Any]]:

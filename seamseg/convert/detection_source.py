@@ -15,7 +15,8 @@ from seamseg.data.json_fields import field, load_object
 from seamseg.errors import DataError
 from seamseg.structures import Categories, ImageId, Size
 
-WITHOUT_OUTLINE_HINT = "use --without-outline skip to leave out such objects, or --without-outline box to use their box"
+SKIP_HINT = "use --without-outline skip to leave out such objects"
+WITHOUT_OUTLINE_HINT = f"{SKIP_HINT}, or --without-outline box to use their box"
 
 
 @dataclass(frozen=True)

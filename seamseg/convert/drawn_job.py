@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.detection import ObjectMask, segments_of_masks, smaller_in_front
-from seamseg.convert.detection_source import WITHOUT_OUTLINE_HINT
+from seamseg.convert.detection_source import SKIP_HINT, WITHOUT_OUTLINE_HINT
 from seamseg.convert.drawn import DrawnExport, DrawnImage, DrawnShape
 from seamseg.convert.job import Job
 from seamseg.convert.masks import divide_images
@@ -291,7 +291,8 @@ class _Conversion:
             counts["crossing"] += shape.num_crossing()
         except OutlineError as error:
             if self.without_outline == "error":
-                raise DataError(f"{error}; {WITHOUT_OUTLINE_HINT}") from error
+                hint = SKIP_HINT if shape.box is None else WITHOUT_OUTLINE_HINT
+                raise DataError(f"{error}; {hint}") from error
             counts["replaced"] += 1
             if self.without_outline == "skip":
                 return None
@@ -315,8 +316,8 @@ def _checked_size(image: DrawnImage) -> Size:
     check_size(path, size_beside(path, size), size, f"{image.annotation} states {size_text(size)}")
     if image.upright and image_size(path) == size and _is_turned(path):
         raise DataError(
-            f"{path} has an EXIF orientation, which the labeling tool follows but data sets do not; save the image upright "
-            "and without orientation, for example with `exiftran -a` or `mogrify -auto-orient`"
+            f"{path} has an EXIF orientation, which the labeling tool follows but data sets do not; save the image "
+            "upright and without orientation, for example with `exiftran -a` or `mogrify -auto-orient`"
         )
     return size
 

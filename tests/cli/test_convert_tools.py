@@ -44,6 +44,23 @@ def test_export_without_class_file_prints_the_labels_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("tool", ["label-studio", "labelme"])
+def test_boxes_instead_of_outlines_are_offered_only_where_the_export_has_them(
+    command: Any, tmp_path: Path, tool: str
+) -> None:
+    given = arguments(tool, tmp_path)
+    assert "'box'" in command(*given, "--without-outline", "box").err
+    for path in (tmp_path / "in").glob("*.json"):
+        content = json.loads(path.read_text())
+        shape = content["shapes"][0] if tool == "labelme" else content[0]["annotations"][0]["result"][0]["value"]
+        shape["points"] = shape["points"][:2]
+        write_json(path, content)
+    code, _, err = command(*given)
+    assert code == 2
+    assert "--without-outline skip" in err
+    assert "--without-outline box" not in err
+
+
 def test_label_studio_annotator_is_chosen_by_an_option(
     command: Any, refuses: Callable[..., str], tmp_path: Path
 ) -> None:
