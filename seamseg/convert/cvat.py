@@ -43,7 +43,8 @@ from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID
 
 _LABEL_MAP, _CLASSES, _OBJECTS, _LISTS = "labelmap.txt", "SegmentationClass", "SegmentationObject", "ImageSets"
-_INSTANCES = "annotations/instances_*.json"
+_ANNOTATIONS = "annotations"
+_INSTANCES = f"{_ANNOTATIONS}/instances_*.json"
 _DEFAULT = "default"
 """Name of the subset of images that belong to none."""
 
@@ -73,7 +74,9 @@ def cvat_jobs(
         OSError: A file cannot be read or written.
     """
     if source.suffix.lower() == ".json":
-        folder, files = source.parent, [source]
+        folder, files = source.absolute().parent, [source]
+        if folder.name == _ANNOTATIONS:  # of an unpacked export
+            folder = folder.parent
     else:
         folder = source if source.is_dir() else unpack_archive(source, options.out / "unpacked")
         files = sorted(folder.glob(_INSTANCES))

@@ -214,6 +214,13 @@ def test_archive_with_links_is_refused(tmp_path: Path) -> None:
         unpack_archive(write_archive(tmp_path / "in.zip", "a.json", link=True), tmp_path / "unpacked")
 
 
+def test_coco_file_of_an_unpacked_export_finds_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(tmp_path / "in", nested=True)
+    monkeypatch.chdir(tmp_path / "in/annotations")
+    data = run(cvat_jobs(Path("instances_default.json"), None, options(tmp_path)), tmp_path)
+    assert [record.image_file for record in data.records] == ["day/default ä.png"]
+
+
 def test_archive_is_unpacked_once_and_only_what_is_read(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "in.zip", "annotations/a.json", "run.sh", "images/b.PNG")
     folder = unpack_archive(path, tmp_path / "unpacked")
