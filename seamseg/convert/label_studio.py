@@ -80,9 +80,11 @@ def read_label_studio(path: Path, finder: ImageFinder, annotator: str | None = N
         else:
             _add_image(export, finder, name, chosen, where)
     if undecided:
+        missing = "" if annotator is None else f", but none by {annotator}"
         raise DataError(
-            f"{len(undecided)} image(s) have several annotations, such as {'; '.join(undecided[:_NUM_EXAMPLES])}; pass "
-            f"--annotator with an id or email address to choose one, or --annotator {LATEST}"
+            f"{len(undecided)} image(s) have several annotations{missing}, such as "
+            f"{'; '.join(undecided[:_NUM_EXAMPLES])}; pass --annotator with an id or email address to choose one, or "
+            f"--annotator {LATEST}"
         )
     return export
 
