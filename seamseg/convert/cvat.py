@@ -196,6 +196,8 @@ def _mask_jobs(folder: Path, image_folder: Path, options: DrawnOptions) -> list[
             )
             for number, stem in enumerate((stem for stem in stems if stem in images), start=1)
         ]
+        if not labeled:
+            raise DataError(f"{folder} contains no image with a labeled area for the split {subset}")
         divided = divide_images(labeled, options.val_every, subset)
         jobs += [
             _mask_job(split, images_of_split, maps, options, remarks) for split, images_of_split in divided.items()

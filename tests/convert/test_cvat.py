@@ -137,9 +137,17 @@ def test_mask_export_with_unknown_color_or_number_names_the_map(tmp_path: Path) 
     source = write_masks(tmp_path / "in", ("a",))
     for pixels, fact in ((np.full((*SIZE, 3), 9, np.uint8), "#090909"), (np.full(SIZE, 9, np.uint8), "number 9")):
         assert cv2.imwrite(str(source / "SegmentationClass/a.png"), pixels)
-        with pytest.raises(DataError, match=rf"SegmentationClass/a\.png.*{fact}"):
+        with pytest.raises(DataError, match=rf"SegmentationClass/a\.png.*{fact}") as error:
             run(cvat_jobs(source, None, options(tmp_path)), tmp_path)
+        assert "color_distance" not in str(error.value)  # a setting of classes.yaml, which this export lacks
     assert not (tmp_path / "out/annotations/panoptic_train.json").exists()
+
+
+def test_mask_export_with_an_empty_split_is_refused_before_any_split_is_converted(tmp_path: Path) -> None:
+    source = write_masks(tmp_path / "in", ("a",))
+    (source / "ImageSets/Segmentation/later.txt").write_text("unlabeled\n")
+    with pytest.raises(DataError, match="no image with a labeled area for the split later"):
+        cvat_jobs(source, None, options(tmp_path))
 
 
 def test_mask_export_lacking_files_is_refused(tmp_path: Path) -> None:

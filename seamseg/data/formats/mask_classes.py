@@ -35,14 +35,15 @@ class MaskClasses:
         colored: Whether any values are colors.
         color_distance: Maximum Euclidean distance in red, green and blue (0 … 441) at which an unlisted color counts as
             the nearest listed one.
-        remedy: What to do about values that belong to no class, for error messages.
+        remedy: What to do about values that belong to no class, for error messages. None if a class file tells the
+            classes.
     """
 
     categories: Categories
     class_of_value: dict[int, int]
     colored: bool = False
     color_distance: float = 0
-    remedy: str = f"assign them to classes in {CLASS_FILE}, or list them under void"
+    remedy: str | None = None
 
     def classes_of(self, values: NDArray[np.int64], value_of_pixel: NDArray[np.int64]) -> NDArray[np.int64]:
         """Look up the class of each value; an unlisted color gets that of the nearest color within the distance.
@@ -209,14 +210,15 @@ def _assign_class(values: dict[int, int], pixels: list[int], number: int, where:
 
 def _unknown_values_message(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
     """Build the error message from unknown value, nearest known value and distance, the most frequent value first."""
-    remedy = classes.remedy
+    remedy = classes.remedy or f"assign them to classes in {CLASS_FILE}, or list them under void"
     if classes.colored:
         examples = [
             f"{color_text(value)} ({_pixels(counts[value])}, distance {distance:.0f} to {classes.name_of(other)})"
             for value, other, distance in rows[:_NUM_EXAMPLES]
         ]
-        distance = math.ceil(max(row[2] for row in rows))
-        remedy += f"; with `color_distance: {distance}`, all of them would count as the nearest class"
+        if classes.remedy is None:
+            distance = math.ceil(max(row[2] for row in rows))
+            remedy += f"; with `color_distance: {distance}`, all of them would count as the nearest class"
     else:
         shown = ((value, value if value < 2**16 else color_text(value)) for value, _, _ in rows[:_NUM_EXAMPLES])
         examples = [f"{text} ({_pixels(counts[value])})" for value, text in shown]
