@@ -139,7 +139,7 @@ def _source_names(entry: Any, where: str) -> tuple[str, ...]:
     names = entry if isinstance(entry, list) else [entry]
     if not names or not all(isinstance(name, str) for name in names):
         raise SettingsError(
-            f"{where}: expected the name of an old class or a list of names, found {entry!r}; put names that are "
+            f"{where}: expected a name or a list of names, found {entry!r}; put names that are "
             "numbers or truth values in quotes"
         )
     return tuple(names)
