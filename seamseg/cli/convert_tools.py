@@ -130,8 +130,8 @@ TOOL_FORMATS = (
     SourceFormat(
         "label-studio",
         "an export of Label Studio, to COCO panoptic",
-        "Convert an export of Label Studio in the format `JSON`: brush masks, polygons, rectangles and ellipses. Other "
-        "results, such as keypoints, are counted and left out.",
+        "Convert an export of Label Studio in the format `JSON`: brush masks, bitmasks, polygons, rectangles and "
+        "ellipses. Other results, such as keypoints, are counted and left out.",
         _add_label_studio,
         _label_studio,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 from collections import Counter
@@ -254,6 +255,18 @@ def points_field(entry: Any, where: str) -> list[tuple[float, float]]:
             raise DataError(f"{where}: 'points' contains {short_text(point)}, expected two finite numbers")
         corners.append((float(point[0]), float(point[1])))
     return corners
+
+
+def base64_bytes(text: str, where: str) -> bytes:
+    """Decode base64.
+
+    Raises:
+        SeamsegError: The text is not valid.
+    """
+    try:
+        return base64.b64decode(text)
+    except ValueError as error:
+        raise DataError(f"{where} is not valid base64 ({error})") from error
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -1,15 +1,15 @@
-"""Reader of Label Studio's JSON export: brush masks, polygons, rectangles and ellipses on images."""
+"""Reader of Label Studio's JSON export: brush masks, bitmasks, polygons, rectangles and ellipses on images."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from seamseg.convert.drawn import (
     DrawnImage,
     DrawnShape,
     ImageFinder,
+    base64_bytes,
     ellipse,
     number_field,
     points_field,
@@ -25,7 +26,7 @@ from seamseg.convert.drawn import (
     rectangle,
 )
 from seamseg.data.formats.brush_rle import decode_brush
-from seamseg.data.images import LONGEST_SIDE
+from seamseg.data.images import LONGEST_SIDE, decode
 from seamseg.data.input_folder import IMAGE_SUFFIXES
 from seamseg.data.json_fields import field, short_text
 from seamseg.errors import DataError
@@ -34,8 +35,9 @@ from seamseg.structures import Size
 LATEST = "latest"
 """Value of ``--annotator`` that chooses the annotation that was changed last."""
 
-_LABELED = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "labels")
-_UNLABELED = ("brush", "polygon", "rectangle", "ellipse")
+_LABELED = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels", "ellipselabels", "labels")
+_UNLABELED = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
+_OPAQUE = 128
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)")
 _NUM_EXAMPLES = 5
 
@@ -49,6 +51,27 @@ class BrushMask:
     def decoded(self, size: Size) -> NDArray[np.bool_]:
         """Return the H×W mask."""
         return decode_brush(self.data, size)
+
+
+@dataclass(frozen=True)
+class Bitmask:
+    """Mask of the bitmask brush, a PNG of the whole image that is transparent outside of the mask.
+
+    Attributes:
+        png: Content of the PNG.
+        source: File that contains the PNG, for error messages.
+    """
+
+    png: bytes
+    source: Path
+
+    def decoded(self, size: Size) -> NDArray[np.bool_]:
+        """Return the H×W mask."""
+        pixels = decode(self.source, self.png, cv2.IMREAD_UNCHANGED)
+        if pixels.shape != (*size, 4):
+            raise DataError(f"the bitmask has the shape {pixels.shape}, expected {(*size, 4)}, with transparency")
+        mask: NDArray[np.bool_] = pixels[..., 3] >= _OPAQUE
+        return mask
 
 
 def read_label_studio(path: Path, finder: ImageFinder, annotator: str | None = None) -> DrawnExport:
@@ -169,7 +192,7 @@ def _add_image(export: DrawnExport, finder: ImageFinder, url: str, annotation: d
         kind = field(result, "type", str, where)
         if kind in _UNLABELED and str(result.get("id")) in labeled:
             continue  # the same area again, without its label
-        shape = _shape(result, kind, where, export.left_out)
+        shape = _shape(result, kind, where, export)
         if shape is not None:
             sizes.add(_original_size(result, where))
             targets.add(f"{result.get('to_name')}, item {result.get('item_index') or 0}")
@@ -197,26 +220,26 @@ def _original_size(result: dict[str, Any], where: str) -> Size:
     return size
 
 
-def _shape(result: dict[str, Any], kind: str, where: str, left_out: Counter[str]) -> DrawnShape | None:
+def _shape(result: dict[str, Any], kind: str, where: str, export: DrawnExport) -> DrawnShape | None:
     value = result.get("value")
     labels = value.get(kind) if isinstance(value, dict) and kind in _LABELED else None
     where = f"{where}, region {short_text(result.get('id'))}"
     if not isinstance(value, dict) or kind not in (*_LABELED, *_UNLABELED):
-        left_out[f"result(s) of type {short_text(kind)}"] += 1
+        export.left_out[f"result(s) of type {short_text(kind)}"] += 1
         return None
     if not labels:
-        left_out["area(s) without a label"] += 1
+        export.left_out["area(s) without a label"] += 1
         return None
     if not isinstance(labels, list) or len(labels) > 1 or not isinstance(labels[0], str):
         raise DataError(f"{where}: its labels are {short_text(labels)}, but an area can have only one class")
-    outline = _outline(value, result, where)
+    outline = _outline(value, result, where, export.source)
     if outline is None:
-        left_out[f"result(s) of type {short_text(kind)} without an area"] += 1
+        export.left_out[f"result(s) of type {short_text(kind)} without an area"] += 1
         return None
     return DrawnShape(labels[0], where, outline)
 
 
-def _outline(value: dict[str, Any], result: dict[str, Any], where: str) -> Any:
+def _outline(value: dict[str, Any], result: dict[str, Any], where: str, path: Path) -> Any:
     """Return the outline of a region in pixels, or None if it has no area; lengths are stated in percent."""
     if "rle" in value:
         runs = field(value, "rle", list, where)
@@ -224,6 +247,11 @@ def _outline(value: dict[str, Any], result: dict[str, Any], where: str) -> Any:
             return BrushMask(bytes(runs))
         except (TypeError, ValueError) as error:
             raise DataError(f"{where}: 'rle' is not a list of bytes ({error})") from error
+    if "imageDataURL" in value:
+        if value["imageDataURL"] is None:  # nothing was drawn
+            return None
+        text = field(value, "imageDataURL", str, where).rpartition(",")[2]
+        return Bitmask(base64_bytes(text, f"{where}: 'imageDataURL'"), path)
     height, width = _original_size(result, where)
     if "points" in value:
         return polygon([(x * width / 100, y * height / 100) for x, y in points_field(value, where)])

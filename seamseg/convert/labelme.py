@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from seamseg.convert.drawn import (
     DrawnImage,
     DrawnShape,
     ImageFinder,
+    base64_bytes,
     ellipse,
     points_field,
     polygon,
@@ -113,7 +112,7 @@ def _add_image(
     if found is not None:
         export.images.append(DrawnImage(found[1], found[0], path, size, shapes))
     elif isinstance(content.get("imageData"), str):
-        suffix = ".jpg" if _decoded(content["imageData"][:4], f"{path}: 'imageData'").startswith(JPEG) else ".png"
+        suffix = ".jpg" if base64_bytes(content["imageData"][:4], f"{path}: 'imageData'").startswith(JPEG) else ".png"
         name = relative_name(path.with_suffix(suffix), folder)
         export.images.append(DrawnImage(name, unpacked / name, path, size, shapes, unpack_image))
     else:
@@ -135,17 +134,10 @@ def unpack_image(image: DrawnImage) -> None:
         OSError: The file cannot be written.
     """
     content = load_object(image.annotation)
-    data = _decoded(field(content, "imageData", str, str(image.annotation)), f"{image.annotation}: 'imageData'")
+    data = base64_bytes(field(content, "imageData", str, str(image.annotation)), f"{image.annotation}: 'imageData'")
     decode(image.annotation, data, cv2.IMREAD_COLOR)
     if not image.image_path.is_file() or image.image_path.read_bytes() != data:
         atomic_write_unsynced(image.image_path, lambda path: path.write_bytes(data))
-
-
-def _decoded(text: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(text)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(f"{where} is not valid base64 ({error})") from error
 
 
 def _shape(entry: Any, where: str, path: Path, left_out: Counter[str]) -> DrawnShape | None:
@@ -166,7 +158,7 @@ def _shape(entry: Any, where: str, path: Path, left_out: Counter[str]) -> DrawnS
 def _outline(kind: str, points: list[tuple[float, float]], entry: dict[str, Any], where: str, path: Path) -> Any:
     if kind == "mask":
         left, top = (round(coordinate) for coordinate in points[0])
-        return MaskPatch(_decoded(field(entry, "mask", str, where), f"{where}: 'mask'"), top, left, path)
+        return MaskPatch(base64_bytes(field(entry, "mask", str, where), f"{where}: 'mask'"), top, left, path)
     if kind == "circle":
         radius = math.dist(*points)
         return ellipse(points[0], (radius, radius))

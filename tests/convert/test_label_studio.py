@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from support.tool_exports import converted, drawn, write_image, write_json
@@ -28,6 +30,13 @@ def percent(y0: float, x0: float, y1: float, x1: float) -> dict[str, float]:
     """Box in pixels as a rectangle in percent."""
     x, width = 100 * x0 / WIDTH, 100 * (x1 - x0) / WIDTH
     return {"x": x, "y": 100 * y0 / HEIGHT, "width": width, "height": 100 * (y1 - y0) / HEIGHT, "rotation": 0}
+
+
+def data_url(rows: list[str], channels: int = 4) -> str:
+    """Black pixels where a row has a #, transparent pixels elsewhere."""
+    alpha = np.array([[255 * (letter == "#") for letter in row] for row in rows], np.uint8)
+    image = np.stack([*[np.zeros_like(alpha)] * (channels - 1), alpha], axis=-1)
+    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
 
 
 def points(*corners: tuple[float, float]) -> list[list[float]]:
@@ -129,7 +138,7 @@ def test_several_annotations_are_refused_until_one_is_chosen(tmp_path: Path) -> 
     for annotator, label in (("1", "car"), ("2", "person"), ("ö@x.org", "person"), ("latest", "car")):
         export = read(tmp_path, tasks, annotator=annotator)
         assert [shape.label for shape in export.images[0].shapes] == [label]
-    with pytest.raises(DataError, match="none by 3, .*task 7"):
+    with pytest.raises(DataError, match=r"none by 3, .*task 7"):
         read(tmp_path, tasks, annotator="3")
 
 
@@ -233,3 +242,30 @@ def test_areas_on_several_images_are_an_error(tmp_path: Path, other: dict[str, A
     with pytest.raises(DataError, match=r"task 7: .*several images \(image, item [01]; "):
         read(tmp_path, task(annotation(CAR | {"to_name": "image"}, road | other)))
     assert len(read(tmp_path, task(annotation(CAR | {"item_index": 0}, road))).images) == 1
+
+
+def test_bitmasks_are_opaque_where_the_object_is(tmp_path: Path) -> None:
+    car = region("bitmasklabels", "car", imageDataURL=data_url(["##......"] + ["........"] * 5))
+    drawn_twice = data_url(["........"] * 4 + [".#.#...."] * 2)
+    person = [region("bitmask", None, 2, imageDataURL=drawn_twice)]
+    person.append(region("labels", "person", 2, imageDataURL=drawn_twice))
+    nothing = region("bitmasklabels", "car", 3, imageDataURL=None)
+    export = read(tmp_path, task(annotation(car, *person, nothing)))
+    assert export.left_out == {"result(s) of type 'bitmasklabels' without an area": 1}
+    data, _ = converted(export, tmp_path)
+    assert drawn(data) == ["cc......", *["........"] * 3, *[".p.p...."] * 2]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (data_url(["#"]), r"shape \(1, 1, 4\)"),
+        (data_url(["########"] * 6, channels=3), "transparency"),
+        ("data:image/png;base64,AAAA", "decoded"),
+        ("data:image/png;base64,A", "base64"),
+        (7, "imageDataURL"),
+    ],
+)
+def test_damaged_bitmasks_are_errors(tmp_path: Path, url: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=rf"task 7, region 'r1'.*{problem}"):
+        converted(read(tmp_path, task(annotation(region("bitmasklabels", "car", imageDataURL=url)))), tmp_path)
