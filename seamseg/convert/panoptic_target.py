@@ -49,7 +49,10 @@ class PanopticTarget:
 
     def __post_init__(self) -> None:
         if self.split in ("", ".", "..") or set(self.split) & set("/\\\0"):
-            raise SettingsError(f"{short_text(self.split)} cannot name a split, because its folders have the same name")
+            raise SettingsError(
+                f"{short_text(self.split)} cannot be the name of a split, because folders are named after it; choose a "
+                "name without slashes"
+            )
 
     @property
     def json_file(self) -> Path:
