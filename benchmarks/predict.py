@@ -118,7 +118,7 @@ def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple
             start = time.perf_counter()
             input_images = find_input_images(images, Path(out))
             results = ResultsFolder(Path(out), kinds, SCENE_CATEGORIES, "")
-            job = PredictionJob(predictor, results, "new", {"by": "bench"})
+            job = PredictionJob(predictor, results, "new", {"image_folder": str(images)})
             predict_images(job, input_images, Process(0, 1, predictor.device))
             return 1000 * (time.perf_counter() - start) / len(input_images)
 

@@ -51,7 +51,7 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
             (images / f"{copy:05}.jpg").symlink_to(scenes[copy % len(scenes)])
         predictor = small_predictor()
         results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
-        job = PredictionJob(predictor, results, "new", {})
+        job = PredictionJob(predictor, results, "new", {"image_folder": str(images)})
         outcome = predict_images(job, find_input_images(images, out), Process(0, 1, predictor.device))
     assert outcome.num_done == number, outcome
     return high_water_mark()

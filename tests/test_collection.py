@@ -80,6 +80,7 @@ ABOUT_SEVERAL = {
     "cli/test_task_processes.py",
     "cli/test_tasks.py",
     "config/test_config_names.py",
+    "convert/test_damaged_exports.py",
     "data/test_odd_images.py",
     "cli/test_compile.py",
     "modules/test_compile.py",

@@ -66,7 +66,8 @@ def test_filters_under_autocast_are_rounded_once(memory_format: torch.memory_for
 
 def test_other_weights_take_the_operators_of_torch() -> None:
     for weight in (torch.randn(4, 3, 3, 3).double(), torch.randn(3, 4, 2, 2).transpose(0, 1), torch.zeros(0, 3)):
-        torch.testing.assert_close(standardize_filters(weight, EPS).double(), definition(weight))
+        found = standardize_filters(weight, EPS).double()
+        torch.testing.assert_close(found, definition(weight), rtol=1e-5, atol=1e-6)  # one of the weights is float32
 
 
 def test_gradients_equal_finite_differences_in_double_precision() -> None:
