@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
+from support.tiny_network import scenes, tiny_network
 from torch import nn
 
+from seamseg.modules.norm import NormName
 from seamseg.runtime.optimizer import WeightAverage
 
 
@@ -79,3 +83,18 @@ def test_weight_average_of_layers_in_several_types_averages_each_in_its_own() ->
     average.update(1000)
     assert [value.dtype for value in average.network.parameters()] == types
     assert all((value == 1.25).all() for value in average.network.parameters())
+
+
+@pytest.mark.parametrize("norm", get_args(NormName))
+def test_weight_average_follows_all_tensors_of_a_network_in_training(norm: NormName) -> None:
+    """A layer that replaced a tensor instead of changing it would not be averaged any more."""
+    network = tiny_network(norm).train()
+    average = WeightAverage(network, 0.0)  # equals the last weights
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    for step in range(2):
+        losses = dict(network(*scenes(["objects"], [(64, 96)]), torch.Generator().manual_seed(step)).items())
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        average.update(step + 1)
+    averaged = average.network.state_dict()
+    assert not [name for name, value in network.state_dict().items() if not torch.equal(averaged[name], value)]

@@ -35,6 +35,21 @@ NUM_STUFF, NUM_THINGS = 3, 2
 WIDTH, NUM_ANCHORS, STRIDES = 16, 3, (4, 8, 16, 32)
 
 
+def _stages(thresholds: tuple[float, ...], num_samples: int, background_images: bool) -> list[BoxStage]:
+    return [
+        BoxStage(
+            RoIMatcher(
+                num_samples,
+                positive_threshold=threshold,
+                negative_high=threshold,
+                background_images=background_images,
+            ),
+            stage_weights(number),
+        )
+        for number, threshold in enumerate(thresholds, start=1)
+    ]
+
+
 def tiny_network(
     norm: NormName | NormFactory = "bn",
     background_images: bool = False,
@@ -53,18 +68,7 @@ def tiny_network(
     norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
-    stages = [
-        BoxStage(
-            RoIMatcher(
-                num_samples,
-                positive_threshold=threshold,
-                negative_high=threshold,
-                background_images=background_images,
-            ),
-            stage_weights(number),
-        )
-        for number, threshold in enumerate(cascade or (0.5,), start=1)
-    ]
+    stages = _stages(cascade or (0.5,), num_samples, background_images)
     objects = ObjectParts(
         rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
         roi_head=RoIHead(
