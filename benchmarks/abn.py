@@ -21,24 +21,32 @@ ROUNDS = 21
 QUICK_ROUNDS = 2
 QUICK_SHAPES = ((2, 16, 32, 32),)
 QUICK_IMAGES = (2, 3, 64, 64)
+QUICK_SAVED = abn_steps.SavedShapes(chain=(1, 64, 16, 16), bottlenecks=(1, 256, 8, 8), resnet50=QUICK_IMAGES)
 OFF = "-malloc-off"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = benchmark_parser("abn", __doc__, "two rounds of small inputs")
+    parser = benchmark_parser("abn", __doc__, "two rounds of small inputs, without the compiled network")
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
-    rows = machine.in_fresh_process(memory_rows)
+    in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+    rows = in_process(memory_rows, options.quick)
     for keep in (True, False):
-        rows += machine.in_fresh_process(timed_rows, keep, options.quick)
+        rows += in_process(timed_rows, keep, options.quick)
     rows.sort(key=lambda row: row.slug.endswith(OFF))  # a stable sort: the main rows come first
     publish("abn", options, THREADS, ["torch", "seamseg", "inplace-abn"], rows)
 
 
-def memory_rows() -> list[Row]:
-    """Measure all rows of memory."""
+def memory_rows(quick: bool) -> list[Row]:
+    """Measure all rows of memory.
+
+    Args:
+        quick: Whether to use small inputs.
+    """
     torch.set_num_threads(THREADS)
+    if quick:
+        return [*abn_steps.saved_rows(QUICK_SAVED), abn_layers.peak_row(*QUICK_SHAPES)]
     return [*abn_steps.saved_rows(), abn_layers.peak_row()]
 
 
@@ -55,7 +63,8 @@ def timed_rows(keep_memory: bool, quick: bool) -> list[Row]:
     suffix, rounds = "" if keep_memory else OFF, QUICK_ROUNDS if quick else ROUNDS
     shapes = QUICK_SHAPES if quick else abn_layers.SHAPES
     images = QUICK_IMAGES if quick else abn_steps.IMAGES
-    return [*abn_layers.time_rows(suffix, rounds, shapes), *abn_steps.step_rows(suffix, rounds, images)]
+    steps = abn_steps.step_rows(suffix, rounds, images, compiles=not quick)
+    return [*abn_layers.time_rows(suffix, rounds, shapes), *steps]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.accuracy_peer import CONFIG, DETECTIONS_FILE
-from benchmarks.accuracy_runs import SEAMSEG, execute, measure_pace, once
+from benchmarks.accuracy_runs import SEAMSEG, execute, execute_forked, measure_pace, once
 from benchmarks.command import benchmark_parser, publish
 from benchmarks.table import Row
 from seamseg.config import load_experiment, settings_file
@@ -50,7 +50,7 @@ class Plan:
         timed_steps: Steps of the two trainings whose difference is the time of an epoch.
         limited_scenes: Number of scenes of the training for PQ, one per step.
         limited_epochs: Number of its epochs.
-        max_epochs: Maximum number of epochs of the other trainings; None for no limit.
+        epochs: Number of epochs of the other trainings; None for as many as the time allows.
         overrides: Overrides of the config for both sides.
     """
 
@@ -60,7 +60,7 @@ class Plan:
     timed_steps: tuple[int, int]
     limited_scenes: int
     limited_epochs: int
-    max_epochs: int | None = None
+    epochs: int | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -73,7 +73,7 @@ QUICK = Plan(
     timed_steps=(1, 4),
     limited_scenes=3,
     limited_epochs=1,
-    max_epochs=1,
+    epochs=1,
     overrides=(
         "data.shortest_side=64",
         "data.longest_side=128",
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.warn_if_busy()
     if options.quick:
         with tempfile.TemporaryDirectory(prefix="accuracy-") as folder:
-            rows = Comparison(QUICK, Path(folder), options.minutes).rows()
+            rows = Comparison(QUICK, Path(folder), options.minutes, execute_forked).rows()
     else:
         check_conditions(options)
         rows = Comparison(FULL, options.runs, options.minutes).rows()
@@ -180,20 +180,20 @@ class Comparison:
 
     def _our_epochs(self) -> int:
         if self.minutes is None:
-            epochs = load_experiment(settings_file(CONFIG)).training.epochs
-            return min(epochs, self.plan.max_epochs or epochs)
+            return self.plan.epochs or load_experiment(settings_file(CONFIG)).training.epochs
         return self._num_epochs("seamseg", 60 * THREADS * self.minutes, math.floor)
 
     def _num_epochs(self, side: str, budget: float, rounded: Callable[[float], int]) -> int:
-        """Return the number of epochs in a budget of CPU seconds, after two short trainings."""
+        """Return the number of epochs in a budget of CPU seconds, after two short trainings, or that of the plan."""
+        if self.plan.epochs:
+            return self.plan.epochs
 
         def train(steps: int) -> float:
             return self._train(side, self.runs / f"{side}-timing", 1, f"data.train_limit={steps}")
 
         lengths = {steps: steps / self.plan.num_train for steps in self.plan.timed_steps}
         pace = measure_pace(self.runs / f"{side}.pace.json", train, lengths)
-        epochs = max(1, rounded(pace.epochs(budget)))
-        return min(epochs, self.plan.max_epochs or epochs)
+        return max(1, rounded(pace.epochs(budget)))
 
     def _train(self, side: str, run: Path, epochs: int, *overrides: str) -> float:
         """Train one network from the start and return the CPU seconds."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks import machine
 from seamseg.io.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +48,33 @@ def execute(command: Sequence[object], run: Path, threads: int = 1) -> float:
     if process.returncode:
         sys.exit(f"{run.name} failed, see {log}")
     return usage.ru_utime + usage.ru_stime
+
+
+def execute_forked(command: Sequence[object], run: Path, threads: int = 1) -> float:
+    """Run ``python -m MODULE …`` like :func:`execute`, but without importing everything again, and with its output.
+
+    Args:
+        command: Words of the command.
+        run: Run folder.
+        threads: Number of threads of the command.
+
+    Returns:
+        CPU time in seconds, over all threads.
+    """
+    _, _, module, *arguments = (str(word) for word in command)
+    return machine.in_forked_process(run_module, module, arguments, threads)
+
+
+def run_module(module: str, arguments: Sequence[str], threads: int) -> float:
+    """Run a module as a program in this process, which must be new, and return its CPU seconds."""
+    torch.set_num_threads(threads)
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code:
+            raise RuntimeError(f"python -m {module} ended with {ended.code}") from None
+    return time.process_time()
 
 
 def once(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(quick: bool) -> Found:
     """Run two new processes, and return the times of the first one and the counts of both."""
-    context = multiprocessing.get_context("spawn")
+    context = machine.forking_context(__name__) if quick else multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(NUM_RANKS, mp_context=context) as pool:
         of_ranks = [pool.submit(run_rank, rank, NUM_RANKS, quick, folder) for rank in range(NUM_RANKS)]
         first, *_ = [one.result() for one in of_ranks]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
+from multiprocessing.context import BaseContext
 from typing import ParamSpec, TypeVar
 
 from seamseg.cli.env import processor
@@ -46,7 +47,7 @@ def warn_if_busy() -> None:
 
 def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call ``function`` in a new process, which inherits no setting, cache or freed memory of this one."""
-    return _in_process("spawn", function, *args, **kwargs)
+    return _in_process(multiprocessing.get_context("spawn"), function, *args, **kwargs)
 
 
 def in_forked_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -54,12 +55,21 @@ def in_forked_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kw
 
     The process shares the pages of its libraries with others, so its memory must not be compared.
     """
-    # The process is a copy of a server that has imported what the program imports, and has done nothing else.
+    return _in_process(forking_context(function.__module__), function, *args, **kwargs)
+
+
+def forking_context(module: str) -> BaseContext:
+    """Return a context whose processes are copies of a server that has imported the program, and has done nothing else.
+
+    Args:
+        module: Module to import if the program is not a module.
+    """
     program = sys.modules["__main__"].__spec__
-    multiprocessing.set_forkserver_preload([function.__module__] if program is None else [program.name])
-    return _in_process("forkserver", function, *args, **kwargs)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module if program is None else program.name])
+    return context
 
 
-def _in_process(method: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context(method)) as pool:
+def _in_process(context: BaseContext, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(function, *args, **kwargs).result()

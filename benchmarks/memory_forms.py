@@ -85,11 +85,12 @@ CASES = (
     _body("densenet264", "DenseNet-264", (2, 3, 128, 128), _DENSE),
     Case("unet", "U-Net", unet_in, (*_OURS, "converted"), (1, 3, 256, 256), 1024, _HALF, compiles_quickly=True),
 )
+_QUICK_CASES = ["unet"]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = benchmark_parser("memory", __doc__, "one round of small inputs, without compilers")
+    parser = benchmark_parser("memory", __doc__, "one round of small inputs for the U-Net, without compilers")
     parser.prog = "python -m benchmarks.memory_forms"
     parser.add_argument("--network", metavar="MODULE:CALLABLE", help="measure only the network that this returns")
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="images per step of --network (default: 2)")
@@ -106,14 +107,16 @@ def main(arguments: list[str] | None = None) -> None:
     for case in _cases(options):
         print(f"{case.words} …", file=sys.stderr)
         compiles = (case.compiles_quickly or options.compile_all) and not options.quick
-        rows += machine.in_fresh_process(case_rows, case, compiles, options.quick)
+        in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+        rows += in_process(case_rows, case, compiles, options.quick)
     options.quick |= len(_cases(options)) < len(CASES)  # a part is not recorded, unless --output names a file
     publish("memory", options, THREADS, ["torch", "seamseg"], rows)
 
 
 def _cases(options: argparse.Namespace) -> Sequence[Case]:
     if options.network is None:
-        return [case for case in CASES if options.only in (None, case.name)]
+        names = [options.only] if options.only else _QUICK_CASES if options.quick else [case.name for case in CASES]
+        return [case for case in CASES if case.name in names]
     find_callable(options.network)  # fails here rather than in a new process
     name = options.network.rpartition(":")[2]
     make = partial(_users_network, options.network)

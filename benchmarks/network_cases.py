@@ -45,6 +45,7 @@ class Plan:
         threads: Number of threads.
         in_process: Function that calls another one in a new process.
         compiles: Whether to measure compiled networks, whose compilation takes minutes.
+        warm_up: Number of rounds before those that count.
     """
 
     size: Size
@@ -58,6 +59,7 @@ class Plan:
     threads: int = 2
     in_process: Callable[..., Any] = machine.in_fresh_process
     compiles: bool = True
+    warm_up: int = 1
 
     def start(self) -> None:
         """Prepare a new process."""
@@ -111,6 +113,7 @@ QUICK = Plan(
     threads=1,
     in_process=machine.in_forked_process,
     compiles=False,
+    warm_up=0,
 )
 
 

@@ -32,18 +32,18 @@ def compiled_rows(plan: Plan) -> list[Row]:
     predict = f"one image of {size} to the panoptic result, {plan.num_detections} detections, {precision}"
     step = f"training step, 2 × {size}, 12 objects each, mask branch on positives, {precision}"
     return [
-        _row(_SLUGS[0], predict, lambda compiles: _prediction(plan, precision, compiles), plan.rounds),
-        _row(_SLUGS[1], step, lambda compiles: _step(plan, precision, compiles), plan.step_rounds),
+        _row(plan, _SLUGS[0], predict, lambda compiles: _prediction(plan, precision, compiles), plan.rounds),
+        _row(plan, _SLUGS[1], step, lambda compiles: _step(plan, precision, compiles), plan.step_rounds),
     ]
 
 
-def _row(slug: str, words: str, make: Callable[[bool], Work], rounds: int) -> Row:
+def _row(plan: Plan, slug: str, words: str, make: Callable[[bool], Work], rounds: int) -> Row:
     """Compare a piece of work with its compiled form, whose first call compiles it."""
     start = time.perf_counter()
     compiled = make(True)
     compiled()
     words = f"{words}, under torch.compile, whose first call took {time.perf_counter() - start:.0f} s; not compiled"
-    taken = times({"compiled": compiled, "eager": make(False)}, rounds)
+    taken = times(plan, {"compiled": compiled, "eager": make(False)}, rounds)
     return Row(slug, words, taken["compiled"], taken["eager"], "ms")
 
 

@@ -188,7 +188,7 @@ def cause_times(plan: Plan, cause: Cause) -> dict[str, tuple[float, float]]:
     taken: dict[str, tuple[float, float]] = {}
     for cost in dict.fromkeys(cost for cost, _ in works):
         rounds = plan.step_rounds if cost in _WHOLE else 4 * plan.rounds
-        found = times({name: works[cost, name] for name in extents}, rounds)
+        found = times(plan, {name: works[cost, name] for name in extents}, rounds)
         taken[cost] = found["grown"], found["base"]
     return taken
 

@@ -74,7 +74,7 @@ def predict_rows(plan: Plan) -> list[Row]:
     if plan.has_bf16:
         sides["pfpn-bf16"] = _in_bf16(lambda: other(image))
     floors = {name: _floor(sides[name], plan.rounds) for name in predictors}
-    taken = times(sides, plan.rounds)
+    taken = times(plan, sides, plan.rounds)
     return _predict_rows(plan, taken, floors, "detectron2's Panoptic FPN" if installed else _STAND_IN)
 
 
@@ -114,7 +114,7 @@ def step_rows(plan: Plan) -> list[Row]:
     sides: dict[str, Work] = {name: training(step) for name, step in steps.items()}
     sides |= _peer_steps(steps["all"], plan)
     floors = {name: _floor(sides[name], plan.step_rounds) for name in ("all", "positives")}
-    taken = times(sides, plan.step_rounds)
+    taken = times(plan, sides, plan.step_rounds)
     what = f"training step, 2 × {describe_size(plan.size)}, 12 objects each, mask branch on"
     every, positives = f"{what} all samples, float32", f"{what} positives, float32"
     rows = []
@@ -154,7 +154,7 @@ def demo_rows(plan: Plan) -> list[Row]:
     step = made_up_step(experiment, Workload(5, 4, _DEMO_SIZE, _DEMO_OBJECTS, "scenes"))
     side = training(step)
     floor = _floor(side, plan.rounds)
-    taken = times({"demo": side}, 4 * plan.rounds)["demo"]
+    taken = times(plan, {"demo": side}, 4 * plan.rounds)["demo"]
     words = (
         f"training step of the demo, {describe_size(_DEMO_SIZE)}, {experiment.training.precision}; the limit. "
         f"{taken / floor.milliseconds:.2f} × its floor, {floor.describe(taken)}"
@@ -233,9 +233,9 @@ def _floor(work: Work, rounds: int) -> Floor:
     return measure_floor(record_operators(work), min(rounds, _FLOOR_ROUNDS))
 
 
-def times(sides: Mapping[str, Work], rounds: int) -> dict[str, float]:
-    """Return medians in milliseconds after a round that does not count."""
-    return medians({name: _side(work) for name, work in sides.items()}, rounds, warm_up=1)
+def times(plan: Plan, sides: Mapping[str, Work], rounds: int) -> dict[str, float]:
+    """Return medians in milliseconds after the warm-up of the plan."""
+    return medians({name: _side(work) for name, work in sides.items()}, rounds, plan.warm_up)
 
 
 def _side(work: Work) -> Side:

@@ -36,8 +36,8 @@ from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import PackedSequence, Size
 
 ROUNDS, QUICK_ROUNDS = 5, 1
-SIZE, QUICK_SIZE = (1024, 2048), (256, 512)
-NUM_IMAGES, QUICK_IMAGES = 6, 4
+SIZE, QUICK_SIZE = (1024, 2048), (64, 128)
+NUM_IMAGES, QUICK_IMAGES = 6, 2
 MUST = 1 / 0.9  # at least 90 % of the images per second
 DEFAULT: tuple[OutputKind, ...] = ("overlay", "panoptic")
 
@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
-    rows = machine.in_fresh_process(timed_rows, threads, options.quick, options.device)
+    in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+    rows = in_process(timed_rows, threads, options.quick, options.device)
     rows.append(memory_row(options.quick))
     publish("predict", options, threads, ["seamseg", "torch", "opencv-python-headless", "numpy"], rows)
 

@@ -22,7 +22,7 @@ from seamseg.runtime.distributed import Process
 from seamseg.scenes import SCENE_CATEGORIES, write_scenes
 
 MANY, FEW = 10_000, 500
-QUICK_MANY, QUICK_FEW = 40, 20
+QUICK_MANY, QUICK_FEW = 10, 5
 NUM_SCENES = 20
 SIZE = (64, 128)
 MUST = 1.05
@@ -31,10 +31,11 @@ MUST = 1.05
 def memory_row(quick: bool) -> Row:
     """Measure the peak memory of the process of each run, including model and libraries."""
     many, few = (QUICK_MANY, QUICK_FEW) if quick else (MANY, FEW)
+    in_process = machine.in_forked_process if quick else machine.in_fresh_process
     with tempfile.TemporaryDirectory() as folder:
         write_scenes(Path(folder), NUM_SCENES, 1, SIZE, seed=0)
         scenes = sorted((Path(folder) / "images" / "train").glob("*.jpg"))
-        ours, peer = (machine.in_fresh_process(peak_megabytes, scenes, number) for number in (many, few))
+        ours, peer = (in_process(peak_megabytes, scenes, number) for number in (many, few))
     measure = f"memory of a run of {many} images of {SIZE[0]}×{SIZE[1]} to all kinds of output; of {few}"
     return Row("memory", measure, ours, peer, "MB", must=None if quick else MUST)
 

@@ -8,7 +8,6 @@ like an undisturbed run.
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.command import benchmark_parser, publish
 from benchmarks.soak_kills import kill_rows
 from benchmarks.soak_rank import MAX_GROUPS, SECONDS, Report, Soak, train
@@ -33,7 +33,7 @@ NUM_RANKS = (2, 3, 4)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = benchmark_parser("soak", __doc__, "20 steps of two ranks, no kills")
+    parser = benchmark_parser("soak", __doc__, f"{QUICK_STEPS} steps of two ranks, no kills")
     options = parser.parse_args(arguments)
     steps = QUICK_STEPS if options.quick else STEPS
     runs = [(num_ranks, sync) for num_ranks in (NUM_RANKS[:1] if options.quick else NUM_RANKS) for sync in SYNCS]
@@ -100,7 +100,7 @@ class Outcome:
 
 def run(soak: Soak, advance: Advance) -> Outcome:
     """Run one soak in new processes, which are always ended."""
-    context = multiprocessing.get_context("spawn")
+    context: Any = machine.forking_context(__name__)
     messages: Any = context.Queue()
     ranks = [context.Process(target=_rank, args=(soak, rank, messages)) for rank in range(soak.num_ranks)]
     for process in ranks:

@@ -143,7 +143,7 @@ def test_quick_plan_trains_and_scores_both_sides(tmp_path: Path) -> None:
             accuracy_peer.main(words)
         return time.process_time()  # grows, so that the longer training takes longer
 
-    assert (QUICK.limited_epochs, QUICK.max_epochs) == (1, 1)
+    assert (QUICK.limited_epochs, QUICK.epochs) == (1, 1)
     plan = Plan(3, 2, (64, 96), (1, 2), 2, 1, 1, NARROW)
     with narrow_body(16):
         rows = {row.slug: row for row in Comparison(plan, tmp_path, 0.1, execute).rows()}
