@@ -2,12 +2,14 @@
 
 seamseg make-scenes data/scenes --train 360 --val 40 --size 192x384 --seed 0
 python scripts/compare_settings.py train scripts/comparisons/scenes_causes.yaml data/scenes runs/causes --jobs 2
-python scripts/compare_settings.py table scripts/comparisons/scenes_causes.yaml runs/causes
+python scripts/compare_settings.py table scripts/comparisons/scenes_causes.yaml
 
 A comparison file names the `config`, the `seeds`, overrides for all trainings (`common`), and `changes`: a list of
-overrides by name. Intervals are those of `seamseg compare`: over the images and the runs. `train` skips what is
-finished and resumes what is not, so run it again after an interruption. A training has one thread, so that its CPU time
-hardly depends on what else the computer does.
+overrides by name. `train` keeps the scores of every finished training in the JSON file beside the comparison file, from
+which `table` compares a change with the config over the seeds that both have been trained with. Intervals are those of
+`seamseg compare`: over the images and the runs. `train` skips what is in the JSON file and resumes what is not
+finished, so run it again after an interruption. A training has one thread, so that its CPU time hardly depends on what
+else the computer does.
 """
 
 from __future__ import annotations
@@ -18,16 +20,18 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import yaml
 
-from seamseg.cli.compare import StoredScores, read_scores
-from seamseg.metrics.resampling import Interval, compare_runs
+from seamseg.io.files import write_text
+from seamseg.metrics.matching import ImageCounts
+from seamseg.metrics.resampling import compare_runs
 
 CONFIG_ITSELF = "the config"
 """Name of the trainings that the others are compared with."""
@@ -61,16 +65,55 @@ class Comparison:
         return runs / f"{name.replace(' ', '-').replace('.', '_')}-{seed}"
 
 
+Results = dict[str, dict[int, dict[str, Any]]]
+"""Result of a training by the name of its change and its seed; see :func:`summary_of`."""
+
+
+class Recorded:
+    """File of the results of a comparison, to which trainings in several threads add theirs.
+
+    Args:
+        comparison: Comparison file, beside which the results are.
+    """
+
+    def __init__(self, comparison: Path) -> None:
+        self.file = comparison.with_suffix(".json")
+        self._lock = Lock()
+
+    def read(self) -> Results:
+        """Return all results."""
+        content = json.loads(self.file.read_text()) if self.file.exists() else {}
+        return {name: {int(seed): result for seed, result in of_seeds.items()} for name, of_seeds in content.items()}
+
+    def add(self, name: str, seed: int, result: dict[str, Any]) -> None:
+        """Add the result of a training."""
+        with self._lock:
+            results = self.read()
+            results.setdefault(name, {})[seed] = result
+            lines = ",\n".join(
+                f"{json.dumps(name)}: {{\n"
+                + ",\n".join(f'"{seed}": {json.dumps(of_seeds[seed])}' for seed in sorted(of_seeds))
+                + "\n}"
+                for name, of_seeds in results.items()
+            )
+            write_text(self.file, f"{{\n{lines}\n}}\n")
+
+
 def main() -> None:
     """Run one part of the comparison."""
     options = parse_arguments()
-    comparison = Comparison.read(options.comparison)
+    comparison, recorded = Comparison.read(options.comparison), Recorded(options.comparison)
     if options.part == "table":
-        print_table(comparison, options.runs)
+        print_table(comparison, recorded.read())
         return
-    jobs = [(name, seed) for seed in comparison.seeds for name in comparison.changes]
+    known = recorded.read()
+    jobs = [(name, seed) for seed in comparison.seeds for name in comparison.changes if seed not in known.get(name, {})]
+
+    def work(job: tuple[str, int]) -> None:
+        recorded.add(*job, train_and_score(comparison, options.data, options.runs, *job))
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda job: train_and_score(comparison, options.data, options.runs, *job), jobs))
+        list(pool.map(work, jobs))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,13 +125,13 @@ def parse_arguments() -> argparse.Namespace:
         subcommand.add_argument("comparison", type=Path, help="comparison file")
         if part == "train":
             subcommand.add_argument("data", type=Path, help="folder of the data set")
+            subcommand.add_argument("runs", type=Path, help="folder of the run folders")
             subcommand.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each")
-        subcommand.add_argument("runs", type=Path, help="folder of the run folders")
     return parser.parse_args()
 
 
-def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, seed: int) -> None:
-    """Train one network, unless it is finished, and score it on the validation split."""
+def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, seed: int) -> dict[str, Any]:
+    """Train one network, unless it is finished, score it on the validation split, and return :func:`summary_of` it."""
     run = comparison.run_folder(runs, name, seed)
     settings = [*comparison.common, *comparison.changes[name], f"training.seed={seed}"]
     time = run.with_suffix(".time.json")
@@ -100,6 +143,7 @@ def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, s
     if not scores.exists():
         arguments = ["evaluate", str(run), "--data", str(data), "--split", "val", "--json", str(scores)]
         run_seamseg([*arguments, "--device", "cpu"], run)
+    return summary_of(run)
 
 
 def run_seamseg(arguments: Sequence[str], run: Path) -> float:
@@ -115,55 +159,72 @@ def run_seamseg(arguments: Sequence[str], run: Path) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def print_table(comparison: Comparison, runs: Path) -> None:
-    """Print the scores of every change that has all of its runs, compared with those of the config."""
-    columns = ("change", "PQ", "minus the config", "95 % interval", "things", "stuff", "PQ after each validation")
-    print(f"| {' | '.join(columns)} | CPU time |\n{'|---' * (len(columns) + 1)}|")
-    files = {
-        name: [comparison.run_folder(runs, name, seed).with_suffix(".json") for seed in comparison.seeds]
-        for name in comparison.changes
+def summary_of(run: Path) -> dict[str, Any]:
+    """Return what the table needs of a finished training.
+
+    Args:
+        run: Run folder, with the files of :func:`train_and_score` beside it.
+
+    Returns:
+        ``pq`` of ``all`` classes, ``things`` and ``stuff``, and the average precision of boxes and masks, in 0 … 1;
+        ``curve``, the PQ of each validation; ``cpu_seconds``; ``num_classes``; and the match counts of ``images``.
+    """
+    scores = json.loads(run.with_suffix(".json").read_text())
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "pq": {part: scores[part]["pq"] for part in ("all", "things", "stuff")},
+        "box_ap": scores["box_ap"],
+        "mask_ap": scores["mask_ap"],
+        "curve": [entry["pq"] for entry in entries if "pq" in entry],
+        "cpu_seconds": json.loads(run.with_suffix(".time.json").read_text()),
+        "num_classes": len(scores["per_class"]),
+        "images": [image | {"iou": [round(iou, 5) for iou in image["iou"]]} for image in scores["images"]],
     }
-    baseline = [read_scores(file) for file in files[CONFIG_ITSELF]]
-    for name, of_change in files.items():
-        if not all(file.exists() for file in of_change):
+
+
+def print_table(comparison: Comparison, results: Results) -> None:
+    """Print the scores of every change beside those of the config with the same seeds."""
+    columns = ("change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff")
+    print(f"| {' | '.join(columns)} | PQ after each validation | CPU time |\n{'|---' * (len(columns) + 2)}|")
+    baseline = results.get(CONFIG_ITSELF, {})
+    for name in comparison.changes:
+        seeds = sorted(results.get(name, {}).keys() & baseline.keys())
+        if not seeds:
             print(f"| {name} | not finished |")
             continue
-        run_folders = [file.with_suffix("") for file in of_change]
-        difference = " | " if name == CONFIG_ITSELF else describe_difference(baseline, of_change)
-        cells = [name, part_of(of_change), difference, part_of(of_change, "things"), part_of(of_change, "stuff")]
-        print(f"| {' | '.join(cells)} | {curve(run_folders)} | {cpu_time(run_folders)} |")
+        of_change, of_config = ([side[seed] for seed in seeds] for side in (results[name], baseline))
+        difference = " | " if name == CONFIG_ITSELF else describe_difference(of_config, of_change)
+        parts = [mean_pq(of_change, part) for part in ("all", "things", "stuff")]
+        cells = [name, str(len(seeds)), parts[0], difference, *parts[1:]]
+        print(f"| {' | '.join(cells)} | {curve(of_change)} | {cpu_time(of_change)} |")
 
 
-def describe_difference(baseline: Sequence[StoredScores], files: Sequence[Path]) -> str:
+def describe_difference(of_config: Sequence[Mapping[str, Any]], of_change: Sequence[Mapping[str, Any]]) -> str:
     """Return the difference of the mean PQs and its interval, as two cells."""
-    images = [
-        [[scores.images[image] for image in baseline[0].images] for scores in side]
-        for side in (baseline, [read_scores(file) for file in files])
+    counts = [
+        [[ImageCounts.from_dict(image) for image in one["images"]] for one in side] for side in (of_config, of_change)
     ]
-    result = compare_runs(images[0], images[1], len(baseline[0].per_class))
-    interval: Interval = result.difference_interval
+    result = compare_runs(counts[0], counts[1], of_config[0]["num_classes"])
+    interval = result.difference_interval
     return f"{100 * result.difference:+.1f} | {100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
 
 
-def part_of(files: Sequence[Path], part: str = "all") -> str:
+def mean_pq(results: Sequence[Mapping[str, Any]], part: str) -> str:
     """Return mean and standard deviation of the PQ of a part of the classes."""
-    values = [100 * json.loads(file.read_text())[part]["pq"] for file in files]
+    values = [100 * one["pq"][part] for one in results]
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{deviation}"
 
 
-def curve(runs: Sequence[Path]) -> str:
-    """Return the mean PQ after each validation of the runs."""
-    of_runs = []
-    for run in runs:
-        entries: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        of_runs.append([entry["pq"] for entry in entries if "pq" in entry])
+def curve(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the mean PQ of each validation."""
+    of_runs = (one["curve"] for one in results)
     return ", ".join(f"{100 * statistics.mean(values):.1f}" for values in zip(*of_runs, strict=True))
 
 
-def cpu_time(runs: Sequence[Path]) -> str:
+def cpu_time(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the mean CPU time of the trainings."""
-    seconds = statistics.mean(json.loads(run.with_suffix(".time.json").read_text()) for run in runs)
+    seconds = statistics.mean(one["cpu_seconds"] for one in results)
     return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 

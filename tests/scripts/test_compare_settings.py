@@ -40,29 +40,55 @@ def test_changes_of_every_comparison_are_valid_and_change_something(script: Any,
         assert load_experiment(config, [*comparison.common, *comparison.changes[name]]) != unchanged, name
 
 
-def scores(pq: float) -> dict[str, Any]:
-    return {"all": {"pq": pq}, "things": {"pq": pq / 2}, "stuff": {"pq": pq}}
+def finished_run(run: Path, pq: float, minutes: int) -> None:
+    """Write the files of a training whose four segments of one class, in two images, are found with this quality."""
+    run.mkdir()
+    lines = [{"kind": "train", "total": 1.0}, {"kind": "validation", "pq": pq / 2}, {"pq": pq}]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    images = [{"image_id": one, "classes": [0], "iou": [2 * pq], "tp": [2], "fp": [0], "fn": [0]} for one in (1, 2)]
+    parts = {"all": {"pq": pq}, "things": {"pq": pq / 2}, "stuff": {"pq": pq}}
+    scores = {**parts, "box_ap": 0.1, "mask_ap": 0.2, "per_class": {"road": {}}, "images": images}
+    run.with_suffix(".json").write_text(json.dumps(scores))
+    run.with_suffix(".time.json").write_text(str(60.0 * minutes))
 
 
-def test_table_has_differences_curves_and_times_of_finished_changes(
-    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_table_compares_a_change_with_the_config_over_the_seeds_of_both(
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    comparison = script.Comparison("config", [0, 1], [], {script.CONFIG_ITSELF: [], "better": ["a=1"], "later": []})
-    for name, pqs in ((script.CONFIG_ITSELF, (0.5, 0.6)), ("better", (0.7, 0.8))):
+    comparison = script.Comparison(
+        "config", [0, 1], [], {script.CONFIG_ITSELF: [], "better": [], "half": [], "later": []}
+    )
+    recorded = script.Recorded(tmp_path / "comparison.yaml")
+    for name, pqs in ((script.CONFIG_ITSELF, (0.5, 0.6)), ("better", (0.7, 0.8)), ("half", (0.6,))):
         for seed, pq in enumerate(pqs):
             run = comparison.run_folder(tmp_path, name, seed)
-            run.mkdir()
-            lines = [{"kind": "train", "total": 1.0}, {"kind": "validation", "pq": pq / 2}, {"pq": pq}]
-            (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-            run.with_suffix(".json").write_text(json.dumps(scores(pq)))
-            run.with_suffix(".time.json").write_text(str(60.0 * (seed + 1)))
-    monkeypatch.setattr(script, "read_scores", lambda file: file)
-    monkeypatch.setattr(script, "describe_difference", lambda baseline, files: f"{len(baseline)} | {len(files)}")
-    script.print_table(comparison, tmp_path)
-    _, _, config, better, later = capsys.readouterr().out.splitlines()
-    assert config == "| the config | 55.0 ± 7.1 |  |  | 27.5 ± 3.5 | 55.0 ± 7.1 | 27.5, 55.0 | 1 min 30 s |"
-    assert better == "| better | 75.0 ± 7.1 | 2 | 2 | 37.5 ± 3.5 | 75.0 ± 7.1 | 37.5, 75.0 | 1 min 30 s |"
+            finished_run(run, pq, seed + 1)
+            recorded.add(name, seed, script.summary_of(run))
+    script.print_table(comparison, recorded.read())
+    _, _, config, better, half, later = capsys.readouterr().out.splitlines()
+    assert config == "| the config | 2 | 55.0 ± 7.1 |  |  | 27.5 ± 3.5 | 55.0 ± 7.1 | 27.5, 55.0 | 1 min 30 s |"
+    assert better.startswith("| better | 2 | 75.0 ± 7.1 | +20.0 | ")
+    assert better.endswith(" | 37.5 ± 3.5 | 75.0 ± 7.1 | 37.5, 75.0 | 1 min 30 s |")
+    assert half == "| half | 1 | 60.0 | +10.0 | +10.0 … +10.0 | 30.0 | 60.0 | 30.0, 60.0 | 1 min 00 s |"
     assert later == "| later | not finished |"
+
+
+def test_recorded_results_keep_those_that_were_there(script: Any, tmp_path: Path) -> None:
+    recorded = script.Recorded(tmp_path / "comparison.yaml")
+    recorded.add("b", 2, {"pq": 1})
+    recorded.add("a", 0, {"pq": 2})
+    recorded.add("b", 1, {"pq": 3})
+    assert script.Recorded(tmp_path / "comparison.yaml").read() == {
+        "b": {2: {"pq": 1}, 1: {"pq": 3}},
+        "a": {0: {"pq": 2}},
+    }
+
+
+@pytest.mark.parametrize("file", COMPARISONS, ids=[file.stem for file in COMPARISONS])
+def test_recorded_changes_and_seeds_are_those_of_the_comparison(script: Any, file: Path) -> None:
+    comparison, results = script.Comparison.read(file), script.Recorded(file).read()
+    assert set(results) <= set(comparison.changes)
+    assert all(set(of_seeds) <= set(comparison.seeds) for of_seeds in results.values())
 
 
 def test_changes_that_differ_after_a_dot_have_files_of_their_own(script: Any) -> None:
@@ -83,8 +109,10 @@ def test_finished_trainings_and_scores_are_not_repeated(
         return 1.5
 
     monkeypatch.setattr(script, "run_seamseg", run_seamseg)
+    monkeypatch.setattr(script, "summary_of", lambda run: {"name": run.name})
     comparison = script.Comparison("config", [3], [], {"changed": ["optimizer.lr=1"]})
     for _ in range(2):
-        script.train_and_score(comparison, Path("data"), tmp_path, "changed", 3)
+        result = script.train_and_score(comparison, Path("data"), tmp_path, "changed", 3)
+        assert result == {"name": "changed-3"}
     assert commands == ["train ['optimizer.lr=1', 'training.seed=3']", "evaluate []"]
     assert json.loads((tmp_path / "changed-3.time.json").read_text()) == 1.5
