@@ -1,7 +1,7 @@
 """Accuracy beside torchvision's Mask R-CNN and a Panoptic FPN: python -m benchmarks.accuracy  (`make bench-accuracy`).
 
-Trains the network of the demo (config scenes_r18) and torchvision's Mask R-CNN with the same body, pyramid, widths and
-optimizer for the same CPU time on the same synthetic scenes, and compares box and mask AP on held-out scenes. Then
+Trains our best network for synthetic scenes (config scenes_r18_best) and torchvision's Mask R-CNN with the same body,
+pyramid, widths, images and optimizer for the same CPU time, and compares box and mask AP on held-out scenes. Then
 trains ours for 1600 steps and compares its PQ with a recorded one of Panoptic FPN. Finished parts are kept in the
 folder of the runs, so an interrupted benchmark continues with the part that it was in.
 """

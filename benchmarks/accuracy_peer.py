@@ -41,7 +41,7 @@ from seamseg.runtime.distributed import Process
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Categories, GroundTruth, Losses, PackedSequence, Size
 
-CONFIG = "scenes_r18"
+CONFIG = "scenes_r18_best"
 DETECTIONS_FILE = "instances.json"
 """Name of the COCO results in the run folder."""
 CPU = Process(0, 1, torch.device("cpu"))

@@ -33,6 +33,7 @@ TASKS = {
 OTHERS = (
     *("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit", "coco128_transfer"),
     *("coco128_people", "vistas_wrn38_semantic"),
+    *("cityscapes_r50_plus", "vistas_r50_plus", "coco_r50_plus", "scenes_r18_best"),
 )
 MEAN, STD = (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
 VISTAS = {
