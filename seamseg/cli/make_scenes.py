@@ -1,4 +1,4 @@
-"""``seamseg make-scenes``: write a synthetic data set."""
+"""``seamseg make-scenes``: write a synthetic data set of images or short videos."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from seamseg.cli.arguments import add_out, image_size
+from seamseg.errors import SettingsError
 from seamseg.io.progress import progress_bar
-from seamseg.scenes import write_scenes
+from seamseg.scenes import write_drives, write_scenes
 
 
 def add_parser(subcommands: Any) -> None:
@@ -16,14 +17,20 @@ def add_parser(subcommands: Any) -> None:
         "make-scenes",
         help="write a synthetic street-scene data set",
         description="Draw synthetic street scenes and write them with their annotation in COCO panoptic format, with "
-        "the splits train and val. The same arguments give the same bytes.",
+        "the splits train and val. The same arguments give the same bytes. With --video, draw short drives in which "
+        "the camera, cars and people move. Their frames are the images of the data set, and "
+        "annotations/video_SPLIT.json has the identities in VIPSeg's layout.",
     )
     add_out(subcommand, "output data set folder; created if missing")
+    subcommand.add_argument("--video", action="store_true", help="draw drives instead of single images")
     subcommand.add_argument(
-        "--train", type=int, default=400, metavar="N", help="number of training scenes (default: 400)"
+        "--train", type=int, metavar="N", help="number of training scenes (default: 400), or of drives (default: 16)"
     )
     subcommand.add_argument(
-        "--val", type=int, default=40, metavar="N", help="number of validation scenes (default: 40)"
+        "--val", type=int, metavar="N", help="number of validation scenes (default: 40), or of drives (default: 4)"
+    )
+    subcommand.add_argument(
+        "--frames", type=int, metavar="N", help="number of frames of a drive, 10 per second (default: 24)"
     )
     subcommand.add_argument(
         "--size",
@@ -40,14 +47,22 @@ def add_parser(subcommands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
-    with progress_bar("drawing scenes", options.train + options.val) as advance:
-        write_scenes(
-            options.out,
-            options.train,
-            options.val,
-            options.size,
-            options.seed,
-            progress=lambda done, total: advance(done, ""),
-        )
-    print(f"{options.train} + {options.val} scenes: {options.out}")
+    if options.frames is not None and not options.video:
+        raise SettingsError("--frames is the length of drives; add --video, or leave it out")
+    train, val = (
+        usual if given is None else given
+        for given, usual in zip((options.train, options.val), (16, 4) if options.video else (400, 40), strict=True)
+    )
+    num_frames = 24 if options.frames is None else options.frames
+    with progress_bar("drawing scenes", (train + val) * (num_frames if options.video else 1)) as advance:
+
+        def progress(done: int, total: int) -> None:
+            advance(done, "")
+
+        if options.video:
+            write_drives(options.out, train, val, num_frames, options.size, options.seed, progress)
+        else:
+            write_scenes(options.out, train, val, options.size, options.seed, progress)
+    drives = f" of {num_frames} frames" if options.video else ""
+    print(f"{train} + {val} {'drives' if options.video else 'scenes'}{drives}: {options.out}")
     return 0

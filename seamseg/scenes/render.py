@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +64,17 @@ def render_scene(seed: Sequence[int], size: tuple[int, int]) -> Scene:
     factor = oversampling(size)
     large = size[0] * factor, size[1] * factor
     painter = Painter(Canvas(large), sample_camera(rng, large, lane), light)
-    known = _draw(painter, street, layout, rng)
-    owners = painter.canvas.owners[factor // 2 :: factor, factor // 2 :: factor]
-    ids, segments = label(owners, known, factor**2)
+    known = draw_scene(painter, street, layout, rng.spawn(5))
+    ids, segments = label_drawing(painter, known, factor)
     return Scene(develop(rng, painter.canvas.picture, size), ids, segments)
+
+
+def label_drawing(
+    painter: Painter, known: dict[int, Owner], factor: int
+) -> tuple[npt.NDArray[np.int32], tuple[Segment, ...]]:
+    """Return the H×W id map and the segments of a drawing that is ``factor`` times larger than the picture."""
+    owners = painter.canvas.owners[factor // 2 :: factor, factor // 2 :: factor]
+    return label(owners, known, factor**2)
 
 
 def oversampling(size: tuple[int, int]) -> int:
@@ -74,9 +82,26 @@ def oversampling(size: tuple[int, int]) -> int:
     return 2 * int(np.ceil(160 / max(size)))
 
 
-def _draw(painter: Painter, street: Street, layout: Layout, rng: np.random.Generator) -> dict[int, Owner]:
-    """Draw everything from far to near, and return the owners by number."""
-    sky, far, ground, grain, near = rng.spawn(5)
+def draw_scene(
+    painter: Painter,
+    street: Street,
+    layout: Layout,
+    generators: Sequence[np.random.Generator],
+    owners: Mapping[Item, int] | None = None,
+) -> dict[int, Owner]:
+    """Draw everything from far to near.
+
+    Args:
+        painter: Painter with an empty canvas.
+        street: Street of the scene.
+        layout: Buildings and items.
+        generators: Random generators of sky, horizon, ground, grain and small things near the camera.
+        owners: Owner numbers of the things; None numbers them in the order in which they are drawn.
+
+    Returns:
+        The owners by number.
+    """
+    sky, far, ground, grain, near = generators
     painter.owner = STUFF_OWNER["sky"]
     draw_sky(painter, sky)
     GroundPainter(painter, street, sample_ground_colors(ground), _GROUND).draw(ground)
@@ -90,7 +115,7 @@ def _draw(painter: Painter, street: Street, layout: Layout, rng: np.random.Gener
         draw_birds(painter, near)
     if near.uniform() < 0.25:
         draw_wires(painter, near, street.frontage(1))
-    known = _draw_items(painter, layout.items, shadow)
+    known = _draw_items(painter, layout.items, shadow, owners)
     if near.uniform() < 0.3:
         draw_hood(painter, near)
     return known
@@ -115,14 +140,16 @@ def _draw_horizon(painter: Painter, street: Street, rng: np.random.Generator) ->
         draw_horizon(painter, rng, albedo, rng.uniform(6, 13), ragged=1.0)
 
 
-def _draw_items(painter: Painter, items: Sequence[Item], shadow: Field) -> dict[int, Owner]:
+def _draw_items(
+    painter: Painter, items: Sequence[Item], shadow: Field, owners: Mapping[Item, int] | None
+) -> dict[int, Owner]:
     known = {number: Owner(name, False, 0) for name, number in STUFF_OWNER.items()}
-    free = FIRST_THING
-    for item in far_to_near([item for item in items if painter.shows(item.footprint.space)], painter.camera.x):
+    free, shown = count(FIRST_THING), [item for item in items if painter.shows(item.footprint.space)]
+    for item in far_to_near(shown, painter.camera.x, painter.camera.z):
         painter.lit = share_of_sun(shadow, painter.camera, item.footprint.surroundings)
         painter.owner = STUFF_OWNER.get(item.category, NOBODY)
         if item.category in THINGS:
-            painter.owner, free = free, free + 1
+            painter.owner = next(free) if owners is None else owners[item]
         item.draw(painter)
         if item.category in THINGS:
             area = int(np.count_nonzero(painter.canvas.owners == painter.owner))

@@ -58,12 +58,14 @@ class Segment:
         name: Name of the class.
         crowd: Whether the segment is a group of objects.
         area: Number of pixels.
+        owner: Number of the owner; the same for one object in all frames of a drive.
     """
 
     id: int
     name: str
     crowd: bool
     area: int
+    owner: int
 
 
 def label(
@@ -86,5 +88,5 @@ def label(
     for number, owner in sorted(known.items()):
         if areas[number] >= max(smallest, MIN_VISIBLE * owner.full_area / drawn_per_pixel):
             number_of[number] = len(segments) + 1
-            segments.append(Segment(len(segments) + 1, owner.name, owner.crowd, int(areas[number])))
+            segments.append(Segment(len(segments) + 1, owner.name, owner.crowd, int(areas[number]), number))
     return number_of[owners], tuple(segments)

@@ -15,7 +15,7 @@ from seamseg.data.formats.coco_writer import segments_info
 from seamseg.errors import OutputError, SettingsError
 from seamseg.io.files import write_text
 from seamseg.scenes.render import Scene, render_scene
-from seamseg.scenes.segments import SCENE_CATEGORIES
+from seamseg.scenes.segments import SCENE_CATEGORIES, Segment
 
 _SMALLEST_SIDE = 32
 _JPEG_QUALITY = 92
@@ -54,7 +54,7 @@ def write_scenes(
         ['two-scenes/annotations/panoptic_train.json', 'two-scenes/annotations/panoptic_val.json']
     """
     counts = {"train": num_train, "val": num_val}
-    _check(folder, counts, size, seed)
+    check_request(folder, counts, size, seed)
     contents, done = {}, 0
     for index, (split, count) in enumerate(counts.items()):
         entries: list[dict[str, Any]] = []
@@ -63,12 +63,17 @@ def write_scenes(
             done += 1
             if progress is not None:
                 progress(done, num_train + num_val)
-        contents[split] = _panoptic_json(entries, size, seed)
+        contents[split] = panoptic_json(entries, size, seed)
     for split, content in contents.items():
         write_text(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
 
 
-def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+def check_request(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+    """Check the arguments of :func:`write_scenes`.
+
+    Raises:
+        SeamsegError: A number is out of range, or the folder already contains annotations.
+    """
     for split, count in counts.items():
         if count < 1:
             raise SettingsError(f"the split {split} would have {count} scenes; request at least 1")
@@ -86,8 +91,48 @@ def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: in
 
 
 def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str, Any]:
-    """Write picture and segmentation, and return the annotation entry of the scene."""
-    name, colors = f"{index:06d}", _segment_colors(scene)
+    return write_frame(scene, index, f"{index:06d}", SegmentColors(), folder, split)
+
+
+class SegmentColors:
+    """Unique colors of segments, close to the color of their class for readability; void is black."""
+
+    def __init__(self) -> None:
+        color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
+        self._color_of_name, self._used = color_of_name, {(0, 0, 0)}
+        self._chosen: dict[int, tuple[int, int, int]] = {}
+
+    def of(self, scene: Scene) -> npt.NDArray[np.uint8]:
+        """Return (K+1)×3 colors, one per id of a scene; an owner that occurred before keeps its color."""
+        return np.array([(0, 0, 0), *[self._color(segment) for segment in scene.segments]], np.uint8)
+
+    def _color(self, segment: Segment) -> tuple[int, int, int]:
+        if segment.owner not in self._chosen:
+            red, green, blue = self._color_of_name[segment.name]
+            step = 0
+            while (
+                color := ((red + 17 * step) % 256, (green + 29 * step) % 256, (blue + 11 * step) % 256)
+            ) in self._used:
+                step += 1
+            self._used.add(color)
+            self._chosen[segment.owner] = color
+        return self._chosen[segment.owner]
+
+
+def write_frame(
+    scene: Scene, index: int, name: str, segment_colors: SegmentColors, folder: Path, split: str
+) -> dict[str, Any]:
+    """Write picture and segmentation, and return the annotation entry.
+
+    Args:
+        scene: Scene, or frame of a drive.
+        index: Id of the image.
+        name: Name of the files without suffix.
+        segment_colors: Colors, and thus ids, of the segments.
+        folder: Folder of the data set.
+        split: Name of the split.
+    """
+    colors = segment_colors.of(scene)
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _write_image(folder / "images" / split / f"{name}.jpg", scene.picture, jpeg)
     _write_image(folder / "annotations" / f"panoptic_{split}" / f"{name}.png", colors[scene.ids], [])
@@ -100,21 +145,8 @@ def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str
     return {"image_id": index, "file_name": f"{name}.png", "segments_info": info}
 
 
-def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
-    """Choose (K+1)×3 unique colors, one per id, close to the class color for readability; id 0 is black."""
-    color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
-    used, colors = {(0, 0, 0)}, [(0, 0, 0)]
-    for segment in scene.segments:
-        red, green, blue = color_of_name[segment.name]
-        step = 0
-        while (color := ((red + 17 * step) % 256, (green + 29 * step) % 256, (blue + 11 * step) % 256)) in used:
-            step += 1
-        used.add(color)
-        colors.append(color)
-    return np.array(colors, np.uint8)
-
-
-def _panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: int) -> dict[str, Any]:
+def panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: int) -> dict[str, Any]:
+    """Return the content of the annotation file from its entries."""
     return {
         "info": {"description": f"synthetic street scenes, seed {seed}"},
         "images": [

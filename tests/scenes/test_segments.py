@@ -15,9 +15,9 @@ def test_label_converts_owners_to_segments_in_order() -> None:
     known = {1: Owner("sky", False, 0), 7: Owner("car", False, 400), 9: Owner("person", True, 240)}
     ids, segments = label(owners, known, 4)
     assert segments == (
-        Segment(1, "sky", False, 300),
-        Segment(2, "car", False, 100),
-        Segment(3, "person", True, 60),
+        Segment(1, "sky", False, 300, 1),
+        Segment(2, "car", False, 100, 7),
+        Segment(3, "person", True, 60, 9),
     )
     assert (ids == np.select([owners == 1, owners == 7, owners == 9], [1, 2, 3])).all()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from seamseg.scenes.drawing.camera import Points
+from seamseg.scenes.drawing.camera import Camera, Points
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.noise import Field, fractal_noise
 from seamseg.scenes.drawing.painter import STEP, Painter
@@ -94,17 +94,17 @@ class GroundPainter:
         self._area(self.street.band(sign * inner, sign * outer, 0.2, FAR), self.colors.paving, "pavement")
         self._slabs(sign, inner, outer)
         self._area(self.street.band(sign * curb, sign * (curb + 0.22), 0.2, FAR), self.colors.curb, "pavement")
-        gutter = self.street.band(sign * (curb + 0.2), sign * (curb + 0.25), 0.2, 60)
+        gutter = self.street.band(sign * (curb + 0.2), sign * (curb + 0.25), 0.2, 60 + self.painter.camera.z)
         self._area(gutter, self.colors.curb * 0.7, "pavement")
 
     def _slabs(self, sign: int, inner: float, outer: float) -> None:
         """Draw the joints between the slabs, up to the distance at which they are visible."""
         slab, joint = self.colors.slab, self.colors.paving * self.painter.light.on_ground * 0.82
-        for z in np.arange(2.0, 14.0 + 6 * slab, slab):
+        for z in np.arange(2.0, 14.0 + 6 * slab + self.painter.camera.z, slab):
             line = np.stack([self.street.at(sign * inner, z), self.street.at(sign * outer, z)])
             self.painter.stroke(line, joint)
         for offset in np.arange(inner + slab, outer, slab):
-            z = np.linspace(1.5, 26, 8)
+            z = np.linspace(1.5, 26 + self.painter.camera.z, 8)
             line = np.stack([self.street.at(sign * offset, float(at)) for at in z])
             self.painter.stroke(line[self.painter.camera.distance(line) > 0.5], joint)
 
@@ -181,21 +181,21 @@ def finish_ground(painter: Painter, rng: np.random.Generator, shadow: Field, gra
         return
     grass = painter.canvas.owners[top + STEP // 2 :: STEP, STEP // 2 :: STEP] == grass_owner
     rough = np.where(grass, np.float32(2.2), np.float32(1))
-    factor = 1 + rough * _grain(rng, x.astype(np.float32), z.astype(np.float32), painter.camera.focal)
+    factor = 1 + rough * _grain(rng, x.astype(np.float32), z.astype(np.float32), painter.camera)
     lost = shadow[top // STEP :, :, None] * (1 - painter.light.shadow_factor).astype(np.float32)
-    air = painter.light.haze(z).astype(np.float32)[..., None]
+    air = painter.light.haze(z - painter.camera.z).astype(np.float32)[..., None]
     size = part.shape[1], part.shape[0]
     scale = cv2.resize(factor[..., None] * (1 - lost) * (1 - air), size)
     veil = cv2.resize((air * painter.light.sky_low).astype(np.uint8), size)
     part[:] = cv2.add(cv2.multiply(part, scale, dtype=cv2.CV_8U), veil)
 
 
-def _grain(rng: np.random.Generator, x: Field, z: Field, focal: float) -> Field:
+def _grain(rng: np.random.Generator, x: Field, z: Field, camera: Camera) -> Field:
     """Sample coarse stains and fine grit on the ground; they fade where they would be finer than pixels."""
     stains = fractal_noise(rng, (_TILE, _TILE), (24, 24), 4)
     grit = 2 * rng.random((_TILE, _TILE), np.float32) - 1
     x, z = np.clip(x, -300, 300), np.clip(z, 0, 300)
-    near = np.clip(1 - z * np.float32(22 / focal), 0, 1)
+    near = np.clip(1 - (z - np.float32(camera.z)) * np.float32(22 / camera.focal), 0, 1)
     coarse = cv2.remap(stains, x * 11, z * 6, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     fine = cv2.remap(grit, x * 45, z * 30, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(0.10 * coarse * (0.5 + 0.5 * near) + 0.10 * fine * near, dtype=np.float32)

@@ -29,6 +29,7 @@ class Camera:
         height: Meters above the ground.
         yaw: Radians to the right.
         roll: Radians, clockwise in the picture.
+        z: Meters along the street; 0 for still scenes.
     """
 
     focal: float
@@ -37,6 +38,12 @@ class Camera:
     height: float
     yaw: float
     roll: float
+    z: float = 0.0
+
+    @property
+    def place(self) -> Points:
+        """World point (3) of the lens."""
+        return np.array([self.x, self.height, self.z])
 
     @cached_property
     def _matrix(self) -> Points:
@@ -47,7 +54,7 @@ class Camera:
 
     @cached_property
     def _shift(self) -> Points:
-        return np.asarray(-self._matrix @ (self.x, self.height, 0.0))
+        return np.asarray(-self._matrix @ (self.x, self.height, self.z))
 
     def homogeneous(self, points: Points) -> Points:
         """Project N×3 world points to N×3 (column·depth, row·depth, depth); depth is in meters along the view axis."""
@@ -82,7 +89,7 @@ class Camera:
         forward = self.focal * self.height / np.maximum(cos * rows - sin * columns, 0.5)
         right = (cos * columns + sin * rows) / self.focal * forward
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
-        return top, cos * right + sin * forward + self.x, cos * forward - sin * right
+        return top, cos * right + sin * forward + self.x, cos * forward - sin * right + self.z
 
 
 def clip_near(points: Points) -> Points:
@@ -139,7 +146,7 @@ class Plane:
     @classmethod
     def facing(cls, camera: Camera, origin: Points, turn: float = 0.0) -> Plane:
         """Create a plane through a point that faces the camera, turned by ``turn`` radians."""
-        angle = np.arctan2(origin[0] - camera.x, origin[2]) + turn
+        angle = np.arctan2(origin[0] - camera.x, origin[2] - camera.z) + turn
         return cls(origin, np.array([np.cos(angle), 0.0, -np.sin(angle)]))
 
     def at(self, flat: Points) -> Points:

@@ -9,15 +9,24 @@ from seamseg.scenes.drawing.canvas import Picture
 from seamseg.scenes.drawing.noise import Field
 
 
-def develop(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -> Picture:
-    """Downscale a drawing to ``size`` (height, width) and apply the effects of a real camera."""
+def develop(
+    rng: np.random.Generator, picture: Picture, size: tuple[int, int], noise: np.random.Generator | None = None
+) -> Picture:
+    """Downscale a drawing and apply the effects of a real camera.
+
+    Args:
+        rng: Random generator of the camera's properties.
+        picture: Drawing, H×W×3 uint8 RGB.
+        size: Height and width of the result.
+        noise: Random generator of the noise; None uses ``rng``.
+    """
     small = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
     image = cv2.LUT(small, _response(rng, float(small.mean()) / 255)).astype(np.float32)
     image *= _vignette(size, rng.uniform(0.0, 0.28))[..., None]
     if rng.uniform() < 0.5:
         sigma = rng.uniform(0.25, 0.55) * max(1.0, size[0] / 400)
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
-    return np.asarray(np.clip(image + _noise(rng, size), 0, 255), dtype=np.uint8)
+    return np.asarray(np.clip(image + _noise(noise or rng, size), 0, 255), dtype=np.uint8)
 
 
 def _response(rng: np.random.Generator, brightness: float) -> Field:

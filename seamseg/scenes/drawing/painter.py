@@ -151,7 +151,7 @@ class Painter:
         """F×3 unit normals of planes through three points each, on the visible side."""
         one, two = second - first, third - first
         across = np.stack([_minor(one, two, axis) for axis in range(3)], axis=1)
-        toward = np.array([self.camera.x, self.camera.height, 0.0]) - first
+        toward = self.camera.place - first
         length = np.linalg.norm(across, axis=1) * np.where((across * toward).sum(1) < 0, -1, 1)
         return across / np.where(np.abs(length) < 1e-9, 1.0, length)[:, None]
 

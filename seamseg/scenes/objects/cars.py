@@ -56,7 +56,7 @@ class Car(Item):
 
     def draw(self, painter: Painter) -> None:
         """Draw the car."""
-        away = np.array([painter.camera.x, painter.camera.height, 0.0]) - self.place
+        away = painter.camera.place - self.place
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         eye = np.array([cos * away[0] - sin * away[2], away[1], sin * away[0] + cos * away[2]])
         fine = painter.scale(self.place) * 2 > 34

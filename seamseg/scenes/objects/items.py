@@ -45,14 +45,15 @@ class Item(Protocol):
 ItemT = TypeVar("ItemT", bound=Item)
 
 
-def far_to_near(items: Sequence[ItemT], eye: float) -> list[ItemT]:
+def far_to_near(items: Sequence[ItemT], eye: float, along: float = 0.0) -> list[ItemT]:
     """Sort items for drawing, so that nearer items cover farther ones.
 
     Args:
         items: Items in arbitrary order.
         eye: Camera position in meters to the right of the middle of the road.
+        along: Camera position in meters along the street.
     """
-    left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, 0)))))
+    left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, along)))))
     ordered: list[ItemT] = []
     while left:
         free = (item for item in left if not any(_hides(item, other, eye) for other in left if other is not item))

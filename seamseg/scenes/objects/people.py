@@ -142,7 +142,7 @@ class Crowd(Generic[Member]):
 
     def draw(self, painter: Painter) -> None:
         """Draw all members from far to near with one owner."""
-        for member in far_to_near(self.members, painter.camera.x):
+        for member in far_to_near(self.members, painter.camera.x, painter.camera.z):
             member.draw(painter)
 
 
