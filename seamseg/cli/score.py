@@ -11,6 +11,7 @@ from typing import Any
 from seamseg.cli.arguments import add_png_folders
 from seamseg.cli.object_tables import f1_table, print_object_scores, write_object_analysis
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
+from seamseg.cli.video_scores import add_video_arguments, check_video_arguments, score_video_files
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
 from seamseg.engine.gallery import file_sheet
 from seamseg.errors import SettingsError
@@ -30,21 +31,22 @@ def add_parser(subcommands: Any) -> None:
         description="Score results in COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and boundary "
         "PQ, mean IoU, and, if every predicted thing has a score, average precision. All areas are counted in the "
         "PNGs. Or score COCO results of detection or instance segmentation, a JSON list of objects: all figures of "
-        "COCO's evaluation.",
+        "COCO's evaluation. Or, with --video, score results for videos: VPQ and STQ.",
     )
     subcommand.add_argument(
         "--gt",
         type=Path,
         required=True,
         metavar="GT.json",
-        help="annotation, COCO panoptic, or for objects also COCO detection (required)",
+        help="annotation, COCO panoptic, or for objects also COCO detection; for videos, VIPSeg's JSON file or a "
+        "folder of KITTI-STEP's PNGs (required)",
     )
     subcommand.add_argument(
         "--pred",
         type=Path,
         required=True,
         metavar="PRED.json",
-        help="results, COCO panoptic or a COCO list of objects (required)",
+        help="results, COCO panoptic or a COCO list of objects; for videos, as for --gt (required)",
     )
     add_png_folders(subcommand, "PRED.json")
     subcommand.add_argument(
@@ -54,6 +56,7 @@ def add_parser(subcommands: Any) -> None:
         help="score only these images: a text file with one image name per line, or a JSON file with images (default: "
         "all annotated images, each of which needs a result)",
     )
+    add_video_arguments(subcommand)
     subcommand.add_argument(
         "--json", type=Path, metavar="OUT.json", help="write the scores as JSON, in the format of `seamseg evaluate`"
     )
@@ -66,6 +69,9 @@ def add_parser(subcommands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
+    check_video_arguments(options)
+    if options.video:
+        return score_video_files(options)
     if options.pred.is_file() and is_list(options.pred):
         return score_coco_results(options)
     truth = chosen_images(open_annotation(options.gt, options.gt_dir), options.images)

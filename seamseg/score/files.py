@@ -125,7 +125,7 @@ class _Work:
     def share(self, pairs: Sequence[ListedPair]) -> tuple[PanopticEvaluator, list[WrongArea]]:
         evaluator, tables, instances = self.evaluator(), list[IntArray](), list[ImageInstances]()
         for pair in pairs:
-            tables.append(_shared_pixels(*pair, self._boundary))
+            tables.append(shared_pixels(*pair, self._boundary))
             if self._scored:
                 instances.append(self._instances(*pair))
             self._num_done += 1
@@ -161,7 +161,7 @@ def image_overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bo
         SeamsegError: A PNG is broken or contains ids that are not listed, or the two PNGs differ in size.
         FileNotFoundError: A PNG is missing.
     """
-    return _join([(true, predicted)], [_shared_pixels(true, predicted, boundary)])
+    return _join([(true, predicted)], [shared_pixels(true, predicted, boundary)])
 
 
 def _join(pairs: Sequence[ListedPair], tables: Sequence[IntArray]) -> Overlaps:
@@ -173,14 +173,24 @@ def _join(pairs: Sequence[ListedPair], tables: Sequence[IntArray]) -> Overlaps:
     table, (true, predicted) = np.concatenate(tables), zip(*pairs, strict=True)
     images = np.repeat(np.arange(len(pairs)), [len(one) for one in tables])
     for column, listed in enumerate((true, predicted)):
-        table[:, column] = _positions(table[:, column], images, listed)
+        table[:, column] = segment_positions(table[:, column], images, listed)
     classes, crowd = (np.concatenate([getattr(one, name) for one in true]) for name in ("classes", "crowd"))
     predicted_classes = np.concatenate([one.classes for one in predicted])
     return Overlaps(classes, crowd, predicted_classes, _image_numbers(true), _image_numbers(predicted), *table.T)
 
 
-def _shared_pixels(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> IntArray:
-    """Return the table of :func:`map_overlaps` of the ids in two PNGs."""
+def shared_pixels(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> IntArray:
+    """Return the table of :func:`map_overlaps` of the ids in two PNGs.
+
+    Args:
+        true: Annotated segments of an image.
+        predicted: Predicted segments of the image.
+        boundary: Whether to also count the pixels near segment boundaries.
+
+    Raises:
+        SeamsegError: A PNG is broken, or the two PNGs differ in size.
+        FileNotFoundError: A PNG is missing.
+    """
     files = [_content(listed) for listed in (true, predicted)]
     band = border_band(size_in_png(bytes(files[0][:24])) or (1, 1)) if boundary else 0
     try:
@@ -214,7 +224,7 @@ def _image_numbers(listed: Sequence[ListedSegments]) -> IntArray:
     return np.repeat(np.arange(len(listed)), [len(one.ids) for one in listed])
 
 
-def _positions(ids: IntArray, images: IntArray | int, listed: Sequence[ListedSegments]) -> IntArray:
+def segment_positions(ids: IntArray, images: IntArray | int, listed: Sequence[ListedSegments]) -> IntArray:
     """Look up the positions of PNG ids in the joined lists of segments.
 
     Args:
@@ -264,7 +274,7 @@ def read_segmentation(listed: ListedSegments) -> PanopticSegmentation:
     Raises:
         SeamsegError: The PNG is broken or missing, or contains ids that are not listed.
     """
-    ids = _positions(read_panoptic_png(listed.png).astype(np.int64), 0, [listed])
+    ids = segment_positions(read_panoptic_png(listed.png).astype(np.int64), 0, [listed])
     scores = torch.from_numpy(np.where(np.isnan(listed.scores), 1.0, listed.scores)).float()
     return PanopticSegmentation(
         torch.from_numpy(ids), torch.from_numpy(listed.classes), torch.from_numpy(listed.crowd), scores

@@ -23,7 +23,7 @@ def test_help_lists_every_subcommand(command: Any) -> None:
     assert code == 0
     files = {path.stem.replace("_", "-") for path in Path(cli.__file__).parent.glob("*.py")}
     shared = {"--init--", "arguments", "convert-arguments", "convert-tools", "export-arguments", "object-tables"}
-    shared |= {"output", "score-tables", "training-run"}
+    shared |= {"output", "score-tables", "training-run", "video-scores"}
     assert cli.SUBCOMMANDS.keys() == files - shared
     assert all(subcommand in out for subcommand in cli.SUBCOMMANDS)
 

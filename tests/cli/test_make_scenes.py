@@ -62,3 +62,18 @@ def test_make_scenes_malformed_size_is_refused(command: Any, tmp_path: Path, siz
     code, _, err = command("make-scenes", tmp_path / "scenes", "--size", size)
     assert code == 2
     assert f"'{size}' is not of the form HxW, such as 256x512" in err
+
+
+def test_make_scenes_video_writes_drives_to_train_and_score(command: Any, tmp_path: Path) -> None:
+    options = ("--video", "--train", 1, "--val", 1, "--frames", 2, "--size", "48x96", "--seed", 3)
+    code, out, _ = command("make-scenes", tmp_path / "drives", *options)
+    assert (code, out) == (0, f"1 + 1 drives of 2 frames: {tmp_path / 'drives'}\n")
+    assert CocoPanoptic(tmp_path / "drives", "train").sizes == [(48, 96)] * 2
+    truth = tmp_path / "drives" / "annotations" / "video_val.json"
+    code, out, _ = command("score", "--video", "--gt", truth, "--pred", truth, "--windows", "1,2")
+    assert code == 0
+    assert "VPQ 100.0" in out
+
+
+def test_make_scenes_frames_without_video_are_refused(refuses: Callable[..., str], tmp_path: Path) -> None:
+    assert "--video" in refuses("make-scenes", tmp_path / "drives", "--frames", 3)

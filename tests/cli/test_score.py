@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,25 @@ def test_score_swapped_sizes_in_the_annotation_change_nothing(
     Path(files[0]).write_text(json.dumps(content))
     assert main(arguments) == 0
     assert capsys.readouterr().out == right
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        (("--windows", "1,2"), "--video"),
+        (("--video", "--per-image", "a.csv"), "--per-image"),
+        (("--video", "--images", "a.txt"), "--images"),
+        (("--video", "--analysis", "a"), "--analysis"),
+    ],
+)
+def test_score_options_of_videos_and_images_are_not_mixed(
+    refuses: Callable[..., str], tmp_path: Path, options: tuple[str, ...], fact: str
+) -> None:
+    assert fact in refuses("score", "--gt", tmp_path / "a.json", "--pred", tmp_path / "b.json", *options)
+
+
+@pytest.mark.parametrize("windows", ["0", "1,x", "", "-2,1"])
+def test_score_windows_that_are_not_numbers_of_frames_are_refused(command: Any, tmp_path: Path, windows: str) -> None:
+    code, _, err = command("score", "--video", f"--windows={windows}", "--gt", tmp_path / "a", "--pred", tmp_path / "b")
+    assert code == 2
+    assert "1,2,3,4" in err

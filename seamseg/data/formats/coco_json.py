@@ -187,7 +187,7 @@ def read_records(
     """
     images = images_by_id(field(content, "images", list, str(path)), path)
     records = []
-    for position, segments in enumerate(_annotations(content, path, table, keys, folders).values()):
+    for position, segments in enumerate(listed_annotations(content, path, table, keys, folders).values()):
         image = images.get(segments.image_id)
         if image is None:
             raise DataError(f"{path}, annotation {position}: its image {segments.image_id} is not among the images")
@@ -198,14 +198,29 @@ def read_records(
 def _panoptic_files(
     content: dict[str, Any], json_file: Path, folder: Path | None, table: ClassTable, keys: SegmentKeys
 ) -> PanopticFiles:
-    images = _annotations(content, json_file, table, keys, None if folder is None else [folder])
+    images = listed_annotations(content, json_file, table, keys, None if folder is None else [folder])
     png_folder = next(iter(images.values())).png_folder
     return PanopticFiles(json_file, png_folder, table.categories, images, image_names(content, json_file), table.notes)
 
 
-def _annotations(
+def listed_annotations(
     content: dict[str, Any], path: Path, table: ClassTable, keys: SegmentKeys, folders: Sequence[Path] | None
 ) -> dict[ImageId, ListedSegments]:
+    """Read ``annotations``.
+
+    Args:
+        content: JSON object with ``annotations``.
+        path: Path of its file.
+        table: Meaning of its category ids.
+        keys: Keys to read from each segment.
+        folders: Folders that may contain the PNGs, most likely first; None looks next to the JSON file.
+
+    Returns:
+        Segments by image id, in the order of the file; at least one.
+
+    Raises:
+        SeamsegError: An entry is wrong, two have the same image, there are none, or no PNG is found.
+    """
     entries = list(annotation_entries(field(content, "annotations", list, str(path)), str(path)))
     if not entries:
         raise DataError(f"{path} contains no annotations")
