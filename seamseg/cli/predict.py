@@ -22,13 +22,14 @@ from seamseg.cli.arguments import (
     add_out,
     add_overwrite,
     at_least_one,
+    at_least_zero,
 )
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import FolderOutcome, predict_images
-from seamseg.predict.images import find_input_images, image_folder
+from seamseg.predict.images import find_frames, find_input_images, image_folder
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.pipeline import PredictionJob, fingerprint
 from seamseg.predict.results_folder import ERRORS_FILE, Mode, ResultsFolder
@@ -49,6 +50,10 @@ objects in them. --write selects the outputs in OUT:
   raw          raw/: segments, objects and semantic logits as arrays (NPZ)
   labelstudio  labelstudio.json: tasks with predictions, to correct in Label Studio
   cvat         cvat.json: COCO annotations, to correct in CVAT
+  step         step/: PNGs of KITTI-STEP with class and instance id (with --track)
+
+With --track, things keep their ids over the frames of a video, or of a folder of
+frames (one folder per clip): panoptic.json is in VIPSeg's layout.
 
 All results have the size of the images and keep their folder structure. Hidden
 files, system files and files that are not images are skipped and counted. Images
@@ -65,16 +70,23 @@ DEFAULT_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
 
 MISSING_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
     "panoptic": (),
-    "instance": ("panoptic", "semantic"),
-    "detection": ("panoptic", "semantic", "labelstudio", "cvat"),
-    "semantic": ("panoptic", "instances"),
+    "instance": ("panoptic", "semantic", "step"),
+    "detection": ("panoptic", "semantic", "labelstudio", "cvat", "step"),
+    "semantic": ("panoptic", "instances", "step"),
 }
 """Outputs that a model does not have, by its task."""
+
+TRACKED_KINDS: tuple[OutputKind, ...] = ("overlay", "panoptic", "semantic", "raw", "step")
+"""Outputs of segments, which have constant ids with ``--track``."""
+
+TRACK_GAP = 10
+"""Default of ``--track-gap``."""
 
 EPILOG = """\
 examples:
   seamseg predict runs/vistas_r50 images/ results/
   seamseg predict model.safetensors street.mp4 results/ --write overlay
+  seamseg predict runs/vistas_r50 street.mp4 results/ --track
   torchrun --nproc-per-node 8 -m seamseg predict MODEL IMAGES OUT"""
 
 
@@ -104,7 +116,47 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of images of the same size to process at once (default: 1)",
     )
+    add_track_arguments(subcommand)
     add_prediction_arguments(subcommand)
+
+
+def add_track_arguments(subcommand: argparse.ArgumentParser) -> None:
+    """Add the arguments that give things constant ids over the frames of a video."""
+    track = "give things constant ids over the frames of a video or of each folder of frames (panoptic models)"
+    subcommand.add_argument("--track", action="store_true", help=track)
+    gap = f"keep the id of a thing that is hidden for up to N consecutive frames (with --track; default: {TRACK_GAP})"
+    subcommand.add_argument("--track-gap", type=at_least_zero, metavar="N", help=gap)
+
+
+def track_gap(options: argparse.Namespace) -> int | None:
+    """Return how many frames a hidden thing keeps its id; None without ``--track``.
+
+    Raises:
+        SeamsegError: ``--track-gap`` or an output requires ``--track``, or an output does not go with it.
+    """
+    write = options.write or ()
+    if not options.track:
+        needs = "--track-gap" if options.track_gap is not None else "--write step" if "step" in write else None
+        if needs:
+            raise SettingsError(f"{needs} requires --track")
+        return None
+    if unfit := [kind for kind in write if kind not in TRACKED_KINDS]:
+        raise SettingsError(
+            f"--write {','.join(unfit)} is not possible with --track; choose from {', '.join(TRACKED_KINDS)}"
+        )
+    return TRACK_GAP if options.track_gap is None else int(options.track_gap)
+
+
+def check_tracking(model: LoadedModel, process: Process) -> None:
+    """Check that things can be tracked.
+
+    Raises:
+        SeamsegError: The model is not panoptic, or there are several processes.
+    """
+    if model.experiment.task != "panoptic":
+        raise SettingsError(f"--track requires a panoptic model, but {model.experiment.task} is the task of this one")
+    if process.world_size > 1:
+        raise SettingsError("--track needs the frames in order in one process; run the command without torchrun")
 
 
 def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
@@ -218,17 +270,20 @@ def run(options: argparse.Namespace) -> int:
     video = Video.open(options.images) if is_video(options.images) else None
     if video is not None:
         check_video_kinds(options.write or (), video.path)
-    left_out: list[str] = []
-    input_images = [] if video else find_input_images(options.images, options.out, left_out.append)
+    gap, left_out = track_gap(options), list[str]()
+    find = find_input_images if gap is None else find_frames
+    input_images = [] if video else find(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:
         model = open_model(options.model, process.device)
         options.write = options.write or DEFAULT_KINDS[model.experiment.task]
         check_kinds(options.write, model)
+        if gap is not None:
+            check_tracking(model, process)
         predictor = build_predictor(model, process.device, prediction_options(options))
-        folder = results_folder(options, predictor, model.output_categories, process, video)
+        folder = results_folder(options, predictor, model.output_categories, process, video, gap)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options, predictor)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))
-        job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)
+        job = PredictionJob(predictor, folder, mode(options), info, options.batch_size, gap)
         if video is not None:
             return run_video(job, video, process, options.out, model.experiment.task)
         outcome = predict_images(job, input_images, process)
@@ -238,11 +293,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def results_folder(
-    options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process, video: Video | None
+    options: argparse.Namespace,
+    predictor: Predictor,
+    categories: Categories,
+    process: Process,
+    video: Video | None,
+    gap: int | None,
 ) -> ResultsFolder:
     """Create the results folder of this rank."""
-    word = fingerprint(predictor, categories, options.write, video.path if video else None)
-    return ResultsFolder(options.out, options.write, categories, word, process.rank)
+    word = fingerprint(predictor, categories, options.write, video.path if video else None, gap)
+    return ResultsFolder(options.out, options.write, categories, word, process.rank, gap is not None)
 
 
 def run_video(job: PredictionJob, video: Video, process: Process, out: Path, task: str) -> int:

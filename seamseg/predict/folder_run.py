@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,12 @@ from seamseg.ops.collectives import gather_objects
 from seamseg.predict.images import InputImage, read_within_limit
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, PredictionJob, overlapped
+from seamseg.predict.predictor import Prediction
+from seamseg.predict.results_folder import remove_records
+from seamseg.predict.tracking import FrameTracker
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.structures import Unreadable
+from seamseg.visualization.overlay import Style
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
 
     Args:
         job: Settings of this rank.
-        input_images: All images of the run, the same on every rank; each rank processes its share.
+        input_images: All images of the run, the same on every rank; each rank processes its share. If things are
+            tracked, the frames clip by clip, and there is only one rank.
         process: Rank and number of ranks.
 
     Returns:
@@ -55,9 +61,14 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
     """
     folder = job.folder
     done = from_first(process, lambda: folder.begin(job.mode, input_images))
+    tracker = None
+    if job.track_gap is not None:
+        tracker = FrameTracker(folder.path, folder.categories, job.track_gap)
+        leading = list(takewhile(lambda one: one.name in done, input_images))
+        done = {one.name for one in leading[: tracker.num_resumable(input_images, len(leading))]}
     try:
         folder.join()
-        broken, dark = _predict_share(job, input_images, done, process)
+        broken, dark = _predict_share(job, input_images, done, process, tracker)
         if not process.is_first:
             folder.close()
         unreadable = _in_input_order(gather_objects(broken), input_images)  # also waits for all ranks
@@ -65,18 +76,25 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
         if process.is_first:
             finished = [one for one in input_images if one.name not in unreadable]
             folder.finish(finished, list(unreadable.values()), job.info)
+            if tracker is not None:
+                remove_records(folder.path)
     finally:
         folder.close()
     return FolderOutcome(len(input_images) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
 
 
 def _predict_share(
-    job: PredictionJob, input_images: Sequence[InputImage], done: set[str], process: Process
+    job: PredictionJob,
+    input_images: Sequence[InputImage],
+    done: set[str],
+    process: Process,
+    tracker: FrameTracker | None,
 ) -> tuple[dict[str, Unreadable], list[str]]:
     """Return this rank's unreadable images by the name of their results, and the names of its dark images."""
     share = [one for one in input_images if one.name not in done][process.rank :: process.world_size]
     kept = len(done) // process.world_size
-    writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories)
+    style = Style(ids=tracker is not None)
+    writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories, style)
     broken: dict[str, Unreadable] = {}
     dark: list[str] = []
 
@@ -92,8 +110,11 @@ def _predict_share(
     def write(found: Predicted[InputImage]) -> tuple[InputImage, ItemOutput]:
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
+    def track(image: InputImage, found: Prediction) -> Prediction:
+        return found if tracker is None else tracker.track(image.name, found)
+
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
-        results = overlapped(job, share, read, write, skip)
+        results = overlapped(job, share, read, write, skip, track)
         for number, (image, written) in enumerate(results, start=kept + 1):
             job.folder.note(image, written)
             advance(number + len(broken), image.path.name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,38 @@ def find_input_images(
         on_left_out(sentence)
     names = result_names(paths, given)
     return [InputImage(*row) for row in zip(names, file_names, paths, strict=True)]
+
+
+def find_frames(given: Path, out: Path, on_left_out: Callable[[str], None] = lambda sentence: None) -> list[InputImage]:
+    """Find the frames of one or several clips, each in its own folder.
+
+    Args:
+        given: Folder that is searched recursively.
+        out: Folder of the results; images in it are skipped.
+        on_left_out: Called with one sentence about skipped files if the folder holds anything else.
+
+    Returns:
+        The frames clip by clip. Numbers in the names of the files determine the order, with or without leading zeros.
+        The name of a frame is ``CLIP/FRAME``, where the clip is its folder relative to ``given``; frames directly in
+        ``given`` have its name.
+
+    Raises:
+        FileNotFoundError: ``given`` does not exist.
+        SeamsegError: There are no images, the name of one cannot be stored in the results, or ``given`` is a file.
+    """
+    if given.exists() and not given.is_dir():
+        raise DataError(f"{given} is not a folder; things are tracked in a video, or in a folder of frames")
+    frames, clip = list[InputImage](), given.resolve().name
+    for image in find_input_images(given, out, on_left_out):
+        frames.append(image if "/" in image.name else replace(image, name=f"{clip}/{image.name}"))
+    if len({frame.name for frame in frames}) < len(frames):
+        raise DataError(f"{given} contains frames and also a folder {clip}; move the frames into a folder of their own")
+    return sorted(frames, key=lambda frame: [_natural(part) for part in frame.name.rpartition("/")])
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Return a sort key by which ``frame10`` follows ``frame9``."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split("([0-9]+)", text)]
 
 
 def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 
 from seamseg.data.formats.coco_writer import panoptic_entries, panoptic_segments
 from seamseg.data.png import write_panoptic_png
+from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
@@ -19,10 +20,12 @@ from seamseg.predict.predictor import Prediction
 from seamseg.structures import Categories, Instance
 from seamseg.visualization.images import Picture, encode_image
 from seamseg.visualization.objects import draw
+from seamseg.visualization.overlay import USUAL, Style
 
-OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw", "labelstudio", "cvat"]
+OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw", "labelstudio", "cvat", "step"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 _LARGEST_JPEG = 65_500  # maximum side of a JPEG image in pixels
+_LARGEST_STEP_ID = 65_535
 
 
 class Named(Protocol):
@@ -50,15 +53,17 @@ class OutputWriter:
     - ``raw``: ``raw/NAME.npz``, the arrays that the other outputs are made from.
     - ``labelstudio``: an entry of ``labelstudio.json``, a task with the segments or objects as predictions.
     - ``cvat``: entries of ``cvat.json``, the segments or objects as COCO annotations.
+    - ``step``: ``step/NAME.png``, classes and ids of tracked things as in the data set KITTI-STEP.
 
     Args:
         folder: Folder of the results.
         kinds: Kinds of output to write.
         categories: Categories of the model.
+        style: Style of the overlays.
     """
 
-    def __init__(self, folder: Path, kinds: Sequence[OutputKind], categories: Categories) -> None:
-        self.folder, self.kinds, self.categories = folder, tuple(kinds), categories
+    def __init__(self, folder: Path, kinds: Sequence[OutputKind], categories: Categories, style: Style = USUAL) -> None:
+        self.folder, self.kinds, self.categories, self.style = folder, tuple(kinds), categories, style
 
     def write(self, image: Named, picture: Picture, found: Prediction) -> ItemOutput:
         """Write the files of one image.
@@ -90,12 +95,16 @@ class OutputWriter:
                 entries[kind] = [{"file_name": image.file_name, "prediction": prediction}]
             elif kind == "cvat":
                 entries |= cvat_entries(found, self.categories, image.file_name)
+            elif kind == "step":
+                files.append(
+                    self._file(kind, image.name, ".png", lambda path: write_step(path, found, self.categories))
+                )
             else:
                 entries["instances"] = instance_results(found, self.categories, image.file_name)
         return ItemOutput(tuple(files), entries)
 
     def _overlay(self, name: str, picture: Picture, found: Prediction) -> Path:
-        overlay = draw(picture, found.drawn(), self.categories)
+        overlay = draw(picture, found.drawn(), self.categories, self.style)
         suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
         data = encode_image(Path(name + suffix), overlay)
         return self._file("overlay", name, suffix, lambda path: path.write_bytes(data))
@@ -162,3 +171,21 @@ def write_semantic(path: Path, found: Prediction) -> None:
     """
     classes = found.segmentation.semantics.numpy().astype(np.uint8)
     path.write_bytes(cv2.imencode(".png", classes)[1].tobytes())
+
+
+def write_step(path: Path, found: Prediction, categories: Categories) -> None:
+    """Write tracked segments as an RGB PNG in the format of KITTI-STEP: class, and the two bytes of the instance id.
+
+    The class is the index in ``categories.json``, 255 for void. The instance id is the id of the segment minus the
+    number of classes for things, and 0 for stuff.
+
+    Raises:
+        SeamsegError: An instance id has more than 16 bits.
+    """
+    segmentation = found.segmentation.without_crowd()
+    ids = segmentation.ids.numpy()
+    instances = np.maximum(np.arange(len(segmentation.classes)) - len(categories), 0)
+    if int(instances[ids].max()) > _LARGEST_STEP_ID:
+        raise OutputError(f"{path} cannot store more than {_LARGEST_STEP_ID:,} things; leave out step of --write")
+    colors = np.stack([instances & 255, instances >> 8, segmentation.classes.numpy()], axis=1).astype(np.uint8)
+    path.write_bytes(cv2.imencode(".png", colors[ids])[1].tobytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -41,6 +41,8 @@ class PredictionJob:
         mode: How to treat a folder that is not empty.
         info: Entries of ``info`` in ``panoptic.json``.
         batch_size: Maximum number of images in one batch of the network.
+        track_gap: Maximum number of consecutive frames in which a thing is not seen and keeps its id; None if things
+            are not tracked.
     """
 
     predictor: Predictor
@@ -48,10 +50,15 @@ class PredictionJob:
     mode: Mode
     info: Mapping[str, Any]
     batch_size: int = 1
+    track_gap: int | None = None
 
 
 def fingerprint(
-    predictor: Predictor, categories: Categories, kinds: Sequence[OutputKind], video_path: Path | None = None
+    predictor: Predictor,
+    categories: Categories,
+    kinds: Sequence[OutputKind],
+    video_path: Path | None = None,
+    track_gap: int | None = None,
 ) -> str:
     """Return a digest of everything that the results of a run depend on, apart from its images.
 
@@ -62,6 +69,7 @@ def fingerprint(
         categories: Categories of its network.
         kinds: Kinds of output.
         video_path: Video to segment, identified by its content; None for images.
+        track_gap: See :class:`PredictionJob`.
     """
     selector, transform = predictor.selector, predictor.transform
     parameters = [
@@ -76,6 +84,8 @@ def fingerprint(
         [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
         None if video_path is None else _ends(video_path),
     ]
+    if track_gap is not None:
+        parameters += [track_gap, None if video_path is None else video_path.stem]
     digest = hashlib.sha256(json.dumps(parameters).encode())
     for name, tensor in sorted(predictor.network.state_dict().items()):
         digest.update(name.encode())
@@ -120,6 +130,7 @@ def overlapped(
     read: Callable[[ImageT], NDArray[np.uint8]],
     write: Callable[[Predicted[ImageT]], Written],
     on_broken: Callable[[ImageT, BrokenImageError], None],
+    in_order: Callable[[ImageT, Prediction], Prediction] | None = None,
 ) -> Iterator[Written]:
     """Read, segment and write images, and yield the results of ``write`` in the order of the images.
 
@@ -132,6 +143,7 @@ def overlapped(
         read: Reads the pixels of an image, H×W×3 uint8 RGB; called in other threads.
         write: Writes the prediction of an image; called in other threads.
         on_broken: Called in this thread with an image that cannot be read; such images are skipped.
+        in_order: Changes the prediction of an image; called in this thread, in the order of the images.
 
     Raises:
         OSError, ValueError: Errors of ``write``.
@@ -140,6 +152,8 @@ def overlapped(
     ahead = job.batch_size + threads
     prepared = ordered_map(partial(_read, job.predictor, read), images, threads=threads, ahead=ahead)
     found = _predicted(job.predictor, _readable(prepared, on_broken), job.batch_size)
+    if in_order is not None:
+        found = (replace(one, prediction=in_order(one.source, one.prediction)) for one in found)
     return ordered_map(write, found, threads=threads, ahead=ahead)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
+from seamseg.data.formats.vipseg import framed, write_videos
 from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
@@ -78,6 +79,7 @@ class ResultsFolder:
         categories: Categories of the model.
         fingerprint: Digest of everything that the results depend on, apart from the images.
         rank: Rank of this process. Rank 0 opens the folder before the other ranks, and finishes it after them.
+        is_tracked: Whether the images are the frames of clips, named ``CLIP/FRAME``, with constant ids.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class ResultsFolder:
     categories: Categories
     fingerprint: str
     rank: int = 0
+    is_tracked: bool = False
     _journal: Journal | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -163,12 +166,16 @@ class ResultsFolder:
         if unreadable:
             listed = [{"file_name": one.file_name, "error": one.error} for one in unreadable]
             write_text(self.path / ERRORS_FILE, json.dumps(listed, indent=1) + "\n")
-        if {"semantic", "raw"} & set(self.kinds) or ("panoptic" not in self.kinds and "instances" in self.kinds):
+        if {"semantic", "raw", "step"} & set(self.kinds) or (
+            "panoptic" not in self.kinds and "instances" in self.kinds
+        ):
             write_text(self.path / CATEGORIES_FILE, json.dumps(self.categories.to_list(), indent=1) + "\n")
         if "instances" in self.kinds:
             entries = self._numbered(images, "instances", "image_id")
             atomic_write(self.path / INSTANCES_FILE, lambda path: write_json_list(path, entries))
-        if "panoptic" in self.kinds:
+        if "panoptic" in self.kinds and self.is_tracked:
+            self._write_videos(images, info)
+        elif "panoptic" in self.kinds:
             lists = {
                 "images": self._numbered(images, "images", "id"),
                 "annotations": self._numbered(images, "annotations", "image_id"),
@@ -179,6 +186,13 @@ class ResultsFolder:
             self._write_label_studio(images, Path(info["image_folder"]))
         if "cvat" in self.kinds:
             self._write_cvat(images)
+
+    def _write_videos(self, images: Sequence[Predictable], info: Mapping[str, Any]) -> None:
+        lists = {
+            key: framed(self._numbered(images, key, number_key), (image.name for image in images), number_key)
+            for key, number_key in (("images", "id"), ("annotations", "image_id"))
+        }
+        atomic_write(self.path / ANNOTATION_FILE, lambda path: write_videos(path, info, self.categories, lists))
 
     def _write_label_studio(self, images: Sequence[Predictable], image_folder: Path) -> None:
         tasks = (label_studio_task(entry, image_folder) for entry in self._numbered(images, "labelstudio", "id"))

@@ -28,11 +28,14 @@ from seamseg.io.progress import progress_bar
 from seamseg.io.workers import ordered_map
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, PredictionJob, num_threads, overlapped
+from seamseg.predict.predictor import Prediction
 from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, remove_records
+from seamseg.predict.tracking import FrameTracker
 from seamseg.predict.video_file import Video, VideoWriter
 from seamseg.structures import DrawnObjects, Instance, PanopticSegmentation, RunLengthMask
 from seamseg.visualization.images import Picture
 from seamseg.visualization.objects import Drawn, draw
+from seamseg.visualization.overlay import USUAL, Style
 
 
 class FrameRecords:
@@ -117,20 +120,22 @@ class FrameName:
     Attributes:
         number: Frame number, starting at 0.
         video: Path of the video file.
+        is_tracked: Whether the name of the results starts with that of the video.
     """
 
     number: int
     video: Path
+    is_tracked: bool = False
 
     @property
     def name(self) -> str:
-        """Name of its results: the frame number with six digits."""
-        return f"{self.number:06}"
+        """Name of its results: the frame number with six digits; if things are tracked, in a folder of the video."""
+        return f"{self.video.stem}/{self.number:06}" if self.is_tracked else f"{self.number:06}"
 
     @property
     def file_name(self) -> str:
         """Name of the frame in the JSON files: frame 12 of a.mp4 is ``a.mp4#000012``."""
-        return f"{self.video.name}#{self.name}"
+        return f"{self.video.name}#{self.number:06}"
 
     @property
     def sources(self) -> Sequence[Path]:
@@ -211,13 +216,22 @@ class _VideoRun:
         self.noted = list(self._noted())
         self.is_complete = self._draws and 0 < len(self.noted) == _num_frames(self._video_path)
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
+        self._tracker, self._style = None, USUAL
+        if job.track_gap is not None:
+            self._tracker, self._style = FrameTracker(folder.path, folder.categories, job.track_gap), Style(ids=True)
+            if not self.is_complete:
+                frames = [*self.noted, self._name(len(self.noted))]  # not the end of the clip
+                self.num_kept = self._tracker.num_resumable(frames, self.num_kept)
+
+    def _name(self, number: int) -> FrameName:
+        return FrameName(number, self.video.path, self.job.track_gap is not None)
 
     def finish_frames(self) -> list[FrameName]:
         """Predict on the frames that are missing, and return all frames."""
-        frames, num_kept = _frames(self.video), self.num_kept
+        frames, num_kept = self._frames(), self.num_kept
         threads = num_threads()
         before = ordered_map(self._draw_again, islice(frames, num_kept), threads=threads, ahead=threads)
-        new = overlapped(self.job, frames, attrgetter("pixels"), self._write, _raise_error)
+        new = overlapped(self.job, frames, attrgetter("pixels"), self._write, _raise_error, self._track)
         names: list[FrameName] = []
         with ExitStack() as opened:
             advance = opened.enter_context(progress_bar("predicting", self.video.num_frames, num_kept))
@@ -235,8 +249,13 @@ class _VideoRun:
 
     def _noted(self) -> Iterator[FrameName]:
         """Return the frames of an earlier run. They are the first ones, since frames are recorded in order."""
-        names = (FrameName(number, self.video.path) for number in count())
-        return takewhile(self.job.folder.holds, names)
+        return takewhile(self.job.folder.holds, map(self._name, count()))
+
+    def _frames(self) -> Iterator[_Frame]:
+        return (_Frame(self._name(number), pixels) for number, pixels in enumerate(self.video.frames()))
+
+    def _track(self, frame: _Frame, found: Prediction) -> Prediction:
+        return found if self._tracker is None else self._tracker.track(frame.name.name, found)
 
     def _num_recorded(self) -> int:
         """Return how many frames from the start of the video can be drawn again."""
@@ -246,6 +265,11 @@ class _VideoRun:
         if not self._draws:
             return _Drawn(frame.name, None, None)
         found = self.records.read(frame.name.name)
+        if found is None and self._tracker is not None:
+            raise DataError(
+                f"the record of frame {frame.name.number} of {self.video.path} is damaged, so that its ids are lost; "
+                "pass --overwrite to start over"
+            )
         if found is None:
             predictor = self.job.predictor
             found = predictor.predict([predictor.prepare(frame.pixels)])[0].drawn()
@@ -261,7 +285,7 @@ class _VideoRun:
         return _Drawn(name, self._overlay(found.picture, drawn), written)
 
     def _overlay(self, pixels: Picture, found: Drawn) -> Picture:
-        return draw(pixels, found, self.job.folder.categories)
+        return draw(pixels, found, self.job.folder.categories, self._style)
 
 
 def _num_frames(video_path: Path) -> int:
@@ -274,7 +298,3 @@ def _num_frames(video_path: Path) -> int:
 
 def _raise_error(frame: _Frame, error: Exception) -> None:
     raise error
-
-
-def _frames(video: Video) -> Iterator[_Frame]:
-    return (_Frame(FrameName(number, video.path), pixels) for number, pixels in enumerate(video.frames()))

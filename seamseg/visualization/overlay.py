@@ -203,6 +203,7 @@ class Style:
         labels: Whether class names are written, on segments if they are large enough.
         scores: Whether the scores of things are appended to their names in percent; False for ground truth.
         text_scale: Factor for the font size, for example for pictures that will be scaled down.
+        ids: Whether the ids of things are written after their names in place of the scores, for tracked things.
 
     Raises:
         ValueError: The opacity is out of range.
@@ -212,6 +213,7 @@ class Style:
     labels: bool = True
     scores: bool = True
     text_scale: float = 1.0
+    ids: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
@@ -250,18 +252,21 @@ def draw_overlay(
     _stripe(canvas, image, ids, classes == VOID, crowd)
     blend(canvas, outlines(ids, things & ~crowd) * np.float32(_OUTLINE), 255)
     if style.labels:
-        texts = segment_texts(segmentation, categories, style.scores)
+        texts = segment_texts(segmentation, categories, style.scores, style.ids)
         draw_labels(canvas, place_labels(ids, texts, style.text_scale), colors)
     return canvas
 
 
-def segment_texts(segmentation: PanopticSegmentation, categories: Categories, scores: bool = True) -> dict[int, str]:
+def segment_texts(
+    segmentation: PanopticSegmentation, categories: Categories, scores: bool = True, ids: bool = False
+) -> dict[int, str]:
     """Return the label texts of segments by id, such as "road", "car 98%" or "person (crowd)"; void has none.
 
     Args:
         segmentation: Segmentation of an image.
         categories: Categories of its classes.
         scores: Append the scores of things in percent.
+        ids: Append the ids of things instead.
     """
     rows = zip(
         segmentation.classes.tolist(), segmentation.filled_scores.tolist(), segmentation.crowd.tolist(), strict=True
@@ -270,7 +275,8 @@ def segment_texts(segmentation: PanopticSegmentation, categories: Categories, sc
     for segment, (number, score, crowd) in enumerate(rows):
         if number != VOID:
             category = categories.classes[number]
-            value = f" {score:.0%}" if scores and category.is_thing else ""
+            value = f" {segment}" if ids else f" {score:.0%}" if scores else ""
+            value = value if category.is_thing else ""
             texts[segment] = category.name + (" (crowd)" if crowd and category.is_thing else value)
     return texts
 

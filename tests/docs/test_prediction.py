@@ -80,6 +80,10 @@ def test_commands_and_examples_of_the_page_run(ran: tuple[Path, dict[str, Any]])
         assert [image["file_name"] for image in index["images"]] == ["a.png", "b/c.jpg"]
         assert index["info"]["image_folder"] == str(folder / "IMAGES")
     assert {path.name for path in (folder / "OUT_VIDEO").glob("[!.]*")} == {"overlay.mp4", "panoptic", "panoptic.json"}
+    tracked = {"overlay.mp4", "panoptic", "panoptic.json", "step", "categories.json"}
+    assert {path.name for path in (folder / "OUT_TRACKED").glob("[!.]*")} == tracked
+    videos = json.loads((folder / "OUT_CLIPS" / "panoptic.json").read_text())["videos"]
+    assert [video["video_id"] for video in videos] == ["IMAGES", "b"]
     assert cv2.imread(str(folder / "overlay.png")).shape == (48, 64, 3)
     assert isinstance(names["result"], Result)
     assert names["second"].image.shape == (60, 80, 3)
@@ -90,6 +94,9 @@ def test_commands_and_examples_of_the_page_run(ran: tuple[Path, dict[str, Any]])
 def test_table_of_outputs_names_the_written_files(ran: tuple[Path, dict[str, Any]]) -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| (`[^|]*) \|", TEXT, re.MULTILINE))
     assert set(table) == set(OUTPUT_KINDS)
+    for clip_file in re.findall(r"`([^`]+)`", table.pop("step")):
+        name = clip_file.replace("CLIP", "street").replace("NAME", "000000")
+        assert (ran[0] / "OUT_TRACKED" / name).is_file()
     for files in table.values():
         for file in re.findall(r"`([^`]+)`", files):
             for name in ("a", "b/c"):

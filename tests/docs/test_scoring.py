@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.panoptic_pairs import Side, listed, write_side
+from support.panoptic_pairs import CATEGORIES, Side, listed, write_png, write_side
 from support.predicted_folder import write_predictions
 
 from seamseg.cli import main
@@ -62,6 +62,29 @@ def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> Non
     explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
     line = next(iter(scored["per_class"].values()))
     assert {*scored, *scored["all"], *line} - {"per_class", "boundary_pq", "iou_semantic"} <= explained
+
+
+def test_video_commands_run_and_every_number_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [
+        {"image_id": str(n), "file_name": f"{n}.png", "segments_info": listed(IDS, {1: 7, 2: 3}, set())}
+        for n in range(6)
+    ]
+    content = {"annotations": [{"video_id": "a", "annotations": frames}], "categories": CATEGORIES}
+    for name in ("video_val", "panoptic"):
+        Path(f"{name}.json").write_text(json.dumps(content))
+    for folder in ("video_val", "panoptic", "panoptic_maps", "step"):
+        Path(folder, "a").mkdir(parents=True)
+        for number in range(6):
+            write_png(Path(folder, "a", f"{number}.png"), IDS)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    for line in "".join(blocks).splitlines():
+        assert main(line.split()[1:]) == 0
+    scores = json.loads(Path("video_scores.json").read_text())
+    assert scores["vpq"] == scores["stq"] == 1
+    explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
+    line = next(iter(scores["per_class"].values()))
+    assert {*scores, *scores["windows"][0], *line, *scores["clips"][0]} <= explained
 
 
 def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,20 @@ def test_segment_texts_have_names_scores_and_crowd() -> None:
     texts = segment_texts(_street(40, 40), CATEGORIES)
     assert texts == {1: "car 90%", 2: "car 51%", 3: "歩行者 (crowd)", 4: "road", 5: "Gehweg/größe"}
     assert segment_texts(_street(40, 40), CATEGORIES, scores=False)[1] == "car"
+    ids = segment_texts(_street(40, 40), CATEGORIES, ids=True)
+    assert ids == {1: "car 1", 2: "car 2", 3: "歩行者 (crowd)", 4: "road", 5: "Gehweg/größe"}
+
+
+def test_draw_overlay_color_of_a_thing_depends_only_on_its_class_and_id() -> None:
+    image = _image(60, 60)
+    near, far = np.zeros((60, 60), np.int64), np.zeros((60, 60), np.int64)
+    near[10:30, 10:30], far[10:30, 10:30], far[40:50, 40:50] = 9, 9, 4
+    classes = [next(index for index, one in enumerate(CATEGORIES.classes) if one.is_thing)] * 9
+    colors = [
+        draw_overlay(image, _segmentation(ids, [255, *classes]), CATEGORIES, Style(opacity=1, labels=False))[20, 20]
+        for ids in (near, far)
+    ]
+    assert np.array_equal(*colors)
 
 
 def test_draw_overlay_labels_change_only_their_rectangles() -> None:
