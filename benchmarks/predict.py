@@ -18,7 +18,7 @@ import torch
 from benchmarks import machine
 from benchmarks.command import benchmark_parser, publish
 from benchmarks.data_sets import SPLIT, made_up
-from benchmarks.predict_memory import memory_row
+from benchmarks.predict_memory import ALL_KINDS, memory_row
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
 from benchmarks.timing import Side, medians
@@ -26,7 +26,7 @@ from seamseg.data.images import read_image
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_images
 from seamseg.predict.images import find_input_images
-from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
+from seamseg.predict.outputs import OutputKind
 from seamseg.predict.pipeline import PredictionJob
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
@@ -80,7 +80,7 @@ def rows(predictor: Predictor, images: Path, folder: Path, rounds: int) -> list[
     sides = {
         "network": bare_network(predictor, paths),
         "default": whole_command(predictor, images, folder, DEFAULT),
-        "all": whole_command(predictor, images, folder, OUTPUT_KINDS),
+        "all": whole_command(predictor, images, folder, ALL_KINDS),
     }
     took = medians(sides, rounds, warm_up=1)
     height, width = read_image(paths[0]).shape[:2]

@@ -26,6 +26,8 @@ QUICK_MANY, QUICK_FEW = 10, 5
 NUM_SCENES = 20
 SIZE = (64, 128)
 MUST = 1.05
+ALL_KINDS = tuple(kind for kind in OUTPUT_KINDS if kind != "step")
+"""All kinds of output but the one for videos."""
 
 
 def memory_row(quick: bool) -> Row:
@@ -51,7 +53,7 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
         for copy in range(number):
             (images / f"{copy:05}.jpg").symlink_to(scenes[copy % len(scenes)])
         predictor = small_predictor()
-        results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
+        results = ResultsFolder(out, ALL_KINDS, SCENE_CATEGORIES, "")
         job = PredictionJob(predictor, results, "new", {"image_folder": str(images)})
         outcome = predict_images(job, find_input_images(images, out), Process(0, 1, predictor.device))
     assert outcome.num_done == number, outcome
