@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from seamseg.ops.bootstrapped_cross_entropy import upsample_probability
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.fusion import panoptic_fusion, upsample_argmax
+from seamseg.ops.fusion import panoptic_fusion, paste_probabilities, upsample_argmax
 from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
 
 
@@ -22,12 +23,14 @@ class FusedImage:
         detections: Detections before the fusion, with boxes in pixels of this size.
         semantics: H×W int64, the class that the semantic head predicts for every pixel; 255 without such a head.
         proposals: P×4 float32, the boxes that were classified, in pixels of this size; None if they are not known.
+        confidence: H×W float32, see :func:`pixel_confidence`; None if it was not requested.
     """
 
     segmentation: PanopticSegmentation
     detections: Detections
     semantics: Tensor
     proposals: Tensor | None = None
+    confidence: Tensor | None = None
 
 
 Fusion = Callable[[Detections, SemanticLogits, Size], FusedImage]
@@ -46,12 +49,14 @@ class PanopticFusion:
         overlap_threshold: Maximum fraction of a detection's pixels that may already be taken; otherwise it is dropped.
         min_stuff_area: Minimum area of a stuff segment in pixels of the network's input; values below 1 are a fraction
             of the image.
+        confidence: Whether to compute the confidence of every pixel, too.
     """
 
     num_stuff: int
     score_threshold: float
     overlap_threshold: float
     min_stuff_area: float
+    confidence: bool = field(default=False, repr=False)  # results do not depend on it
 
     def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
         """Return the segmentation of one image.
@@ -66,21 +71,25 @@ class PanopticFusion:
             classes = upsample_argmax(semantics, output_size)
         else:
             classes = torch.full(output_size, VOID, device=semantics.logits.device)
-        return self.with_classes(detections, classes, semantics.size)
+        return self.with_classes(detections, classes, semantics.size, semantics)
 
-    def with_classes(self, detections: Detections, classes: Tensor, input_size: Size) -> FusedImage:
+    def with_classes(
+        self, detections: Detections, classes: Tensor, input_size: Size, semantics: SemanticLogits | None = None
+    ) -> FusedImage:
         """Return the segmentation of one image whose pixels already have classes.
 
         Args:
             detections: Detections in pixels of the network's input.
             classes: H×W int64, the class of every pixel of the result according to the semantic head.
             input_size: Height and width of the network's input.
+            semantics: Class logits of the padded input that contains the image, from which the confidence of pixels is
+                computed; None computes no confidence.
         """
         output_size = classes.shape[0], classes.shape[1]
         pixels = output_size[0] * output_size[1]
         image = 1 if self.min_stuff_area < 1 else input_size[0] * input_size[1]
         scaled = replace(detections, boxes=scale_boxes(detections.boxes, input_size, output_size))
-        segmentation = fuse(
+        segmentation, things = fuse(
             scaled,
             classes,
             num_stuff=self.num_stuff,
@@ -88,7 +97,10 @@ class PanopticFusion:
             overlap_threshold=self.overlap_threshold,
             min_stuff_area=self.min_stuff_area * pixels / image,
         )
-        return FusedImage(segmentation, scaled, classes)
+        confidence = None
+        if self.confidence and semantics is not None:
+            confidence = pixel_confidence(segmentation, scaled.rows(things), semantics)
+        return FusedImage(segmentation, scaled, classes, confidence=confidence)
 
 
 @dataclass(frozen=True)
@@ -112,9 +124,11 @@ class RenumberedFusion:
         """Return the segmentation of one image; see :meth:`PanopticFusion.__call__`."""
         return self._renumbered(self.fusion(detections, semantics, output_size))
 
-    def with_classes(self, detections: Detections, classes: Tensor, input_size: Size) -> FusedImage:
+    def with_classes(
+        self, detections: Detections, classes: Tensor, input_size: Size, semantics: SemanticLogits | None = None
+    ) -> FusedImage:
         """Return the segmentation of one image; see :meth:`PanopticFusion.with_classes`."""
-        return self._renumbered(self.fusion.with_classes(detections, classes, input_size))
+        return self._renumbered(self.fusion.with_classes(detections, classes, input_size, semantics))
 
     @property
     def score_threshold(self) -> float:
@@ -129,7 +143,7 @@ class RenumberedFusion:
         old = fused.detections
         renumbered = replace(old, classes=classes - self.num_stuff).rows(things)
         segmentation = replace(fused.segmentation, classes=table[fused.segmentation.classes])
-        return FusedImage(segmentation, renumbered, table[fused.semantics])
+        return FusedImage(segmentation, renumbered, table[fused.semantics], confidence=fused.confidence)
 
 
 def fuse(
@@ -140,7 +154,7 @@ def fuse(
     score_threshold: float,
     overlap_threshold: float,
     min_stuff_area: float,
-) -> PanopticSegmentation:
+) -> tuple[PanopticSegmentation, Tensor]:
     """Paint things by descending score on free pixels, then add one segment per class on the remaining pixels.
 
     A detection whose mask has no pixel is not dropped: it gets an id that no pixel has. If remaining pixels belong to a
@@ -153,6 +167,9 @@ def fuse(
         score_threshold: Detections with a score above this value take part.
         overlap_threshold: Maximum fraction of a detection's pixels that may already be taken; otherwise it is dropped.
         min_stuff_area: Minimum number of free pixels of a segment; classes without free pixels never get one.
+
+    Returns:
+        The segmentation, and the index of the detection of each thing: that of segment 1, 2, …
 
     Raises:
         ValueError: If the class of a pixel is not in 0 … 255.
@@ -169,7 +186,37 @@ def fuse(
     scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(len(rest))])
     crowd = classes >= num_stuff
     crowd[: len(things) + 1] = False
-    return PanopticSegmentation(fused.ids, classes, crowd, scores)
+    return PanopticSegmentation(fused.ids, classes, crowd, scores), things
+
+
+def pixel_confidence(segmentation: PanopticSegmentation, things: Detections, semantics: SemanticLogits) -> Tensor:
+    """Return the confidence of every pixel of a fused segmentation.
+
+    A pixel of stuff, or of a thing class that belongs to no object, has the softmax probability of its class, from the
+    upsampled logits. A pixel of a thing has the score of the detection times the probability of its mask at that pixel:
+    the score is the probability that there is such an object, and the mask says whether the pixel belongs to it.
+
+    Args:
+        segmentation: Result of :func:`fuse`.
+        things: Detections of segments 1 … T, with boxes in pixels of the segmentation.
+        semantics: Class logits of the padded input that contains the image.
+
+    Returns:
+        H×W float32 in 0 … 1; 0 for void.
+    """
+    ids, classes = segmentation.ids, segmentation.semantics
+    if semantics.has_classes:
+        classes = classes.masked_fill((ids > 0) & (ids <= len(things)), VOID)
+        confidence = upsample_probability(semantics, classes)
+    else:
+        confidence = torch.zeros(segmentation.size, device=ids.device)
+    for segment, (logits, box, score) in enumerate(
+        zip(things.masks, things.boxes, things.scores, strict=True), start=1
+    ):
+        patch = paste_probabilities(logits, box, segmentation.size)
+        own = ids[patch.window] == segment
+        confidence[patch.window][own] = (patch.mask * score.float())[own]
+    return confidence
 
 
 def _by_falling_score(scores: Tensor, threshold: float) -> Tensor:

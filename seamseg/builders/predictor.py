@@ -37,6 +37,7 @@ class PredictionOptions:
         eval_norm: Share of an image's own statistics in the norms, in 0 … 1; see
             :func:`seamseg.modules.eval_norm.eval_norms`.
         compile: Whether the network runs compiled; see :mod:`seamseg.modules.compilation`.
+        confidence: Whether to compute the confidence of every pixel; see :func:`seamseg.algos.fusion.pixel_confidence`.
 
     Raises:
         SeamsegError: A threshold or the area is out of range.
@@ -51,6 +52,7 @@ class PredictionOptions:
     merge: Merge = "logits"
     eval_norm: float = 0.0
     compile: bool = False
+    confidence: bool = False
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "overlap_threshold"):

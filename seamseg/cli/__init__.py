@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "test-classifier": "score a classification network on an image folder",
     "evaluate": "score a model on annotated images",
     "predict": "segment images or a video, or detect objects in them",
+    "rank": "order images by expected error, to label the worst first",
     "report": "write an HTML report of predictions",
     "score": "score results of any program",
     "compare": "compare two results on the same images",

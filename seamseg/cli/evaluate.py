@@ -19,10 +19,13 @@ from seamseg.cli.arguments import add_augmentation, add_compile, add_device, add
 from seamseg.cli.object_tables import print_object_scores, write_object_analysis
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
+    CALIBRATION_HELP,
     HELP,
+    print_calibration,
     print_scores,
     print_semantic_scores,
     write_analysis,
+    write_calibration,
     write_semantic_analysis,
 )
 from seamseg.data.formats.class_table import kind_notes
@@ -84,6 +87,7 @@ def add_parser(subcommands: Any) -> None:
         "--sheet", type=Path, metavar="FILE", help="write a picture of the first images and their predictions"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    subcommand.add_argument("--calibration", type=Path, metavar="FOLDER", help=CALIBRATION_HELP)
     add_augmentation(subcommand)
     add_eval_norm(subcommand)
     add_compile(subcommand)
@@ -105,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         split = open_split(
             options.data, options.split, options.limit, options.format, data.format, model.experiment.task
         )
+        model = replace(model, fusion=replace(model.fusion, confidence=options.calibration is not None))
         fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
         predictor = augmented_predictor(model, fusion, process.device, options)
@@ -119,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
             given = EvaluationPass(
                 model.network, loader, fusion, categories, process.device, watchers, predictor, trace_above
             )
-            scores = score(given)
+            scores = score(replace(given, calibrate=options.calibration is not None))
         errors = left_out(broken, scores.num_images)
         scores = replace(scores, unreadable=tuple(unreadable(error, Path(options.data)) for error in errors))
         worst.over_ranks()
@@ -192,11 +197,13 @@ def matched_fusion(
 
 
 def write_files(scores: AnyScores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
-    """Write the scores, the picture and the analysis, as far as the options request them."""
+    """Write the scores, the picture, calibration and analysis, as far as the options request them."""
     if options.json:
         write_text(options.json, scores.to_json())
     if options.sheet:
         write_image(options.sheet, album.sheet())
+    if options.calibration and scores.calibration is not None:
+        write_calibration(options.calibration, scores.calibration)
     if options.analysis:
         picture = worst.sheet() if worst.rows else None
         if isinstance(scores, SemanticScores):
@@ -219,6 +226,8 @@ def report(scores: AnyScores, notes: list[str]) -> None:
         print_object_scores(scores)
     else:
         print_scores(scores)
+    if scores.calibration is not None:
+        print_calibration(scores.calibration)
     if scores.unreadable:
         print(
             f"{counted(len(scores.unreadable), 'image')} could not be read; the scores cover the others",

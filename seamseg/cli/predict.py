@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ objects in them. --write selects the outputs in OUT:
   raw          raw/: segments, objects and semantic logits as arrays (NPZ)
   labelstudio  labelstudio.json: tasks with predictions, to correct in Label Studio
   cvat         cvat.json: COCO annotations, to correct in CVAT
+  confidence   confidence/: 16-bit PNGs with the confidence of every pixel, 0 to 65535
+  ranking      ranking.json: expected error of each image; see `seamseg rank`
   step         step/: PNGs of KITTI-STEP with class and instance id (with --track)
 
 With --track, things keep their ids over the frames of a video, or of a folder of
@@ -70,8 +73,8 @@ DEFAULT_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
 
 MISSING_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
     "panoptic": (),
-    "instance": ("panoptic", "semantic", "step"),
-    "detection": ("panoptic", "semantic", "labelstudio", "cvat", "step"),
+    "instance": ("panoptic", "semantic", "confidence", "step"),
+    "detection": ("panoptic", "semantic", "labelstudio", "cvat", "confidence", "step"),
     "semantic": ("panoptic", "instances", "step"),
 }
 """Outputs that a model does not have, by its task."""
@@ -109,6 +112,12 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     used.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     add_overwrite(used, "overwrite existing results in OUT")
     add_device(subcommand)
+    add_batch_size(subcommand)
+    add_prediction_arguments(subcommand)
+
+
+def add_batch_size(subcommand: argparse.ArgumentParser) -> None:
+    """Add ``--batch-size``."""
     subcommand.add_argument(
         "--batch-size",
         type=at_least_one,
@@ -117,7 +126,6 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         help="number of images of the same size to process at once (default: 1)",
     )
     add_track_arguments(subcommand)
-    add_prediction_arguments(subcommand)
 
 
 def add_track_arguments(subcommand: argparse.ArgumentParser) -> None:
@@ -197,6 +205,13 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
     )
 
 
+def all_options(options: argparse.Namespace, model: LoadedModel) -> PredictionOptions:
+    """Return the options that affect the prediction, with confidence if the outputs need it."""
+    needs_confidence = {"confidence", "ranking"} & set(options.write)
+    has_confidence = "confidence" not in MISSING_KINDS[model.experiment.task]
+    return replace(prediction_options(options), confidence=bool(needs_confidence) and has_confidence)
+
+
 def mode(options: argparse.Namespace) -> Mode:
     """Return how to treat an output folder that is not empty."""
     return "resume" if options.resume else "overwrite" if options.overwrite else "new"
@@ -241,6 +256,7 @@ def check_video_kinds(write: Sequence[OutputKind], path: Path) -> None:
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {"model": str(options.model), "precision": predictor.precision}
+    del given["confidence"]  # follows from the outputs
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -279,7 +295,7 @@ def run(options: argparse.Namespace) -> int:
         check_kinds(options.write, model)
         if gap is not None:
             check_tracking(model, process)
-        predictor = build_predictor(model, process.device, prediction_options(options))
+        predictor = build_predictor(model, process.device, all_options(options, model))
         folder = results_folder(options, predictor, model.output_categories, process, video, gap)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options, predictor)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))

@@ -10,7 +10,16 @@ from typing import Any
 
 from seamseg.cli.arguments import add_png_folders
 from seamseg.cli.object_tables import f1_table, print_object_scores, write_object_analysis
-from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
+from seamseg.cli.score_tables import (
+    CALIBRATION_HELP,
+    HELP,
+    WORST_WIDTH,
+    image_table,
+    print_calibration,
+    print_scores,
+    write_analysis,
+    write_calibration,
+)
 from seamseg.cli.video_scores import add_video_arguments, check_video_arguments, score_video_files
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
 from seamseg.engine.gallery import file_sheet
@@ -18,7 +27,7 @@ from seamseg.errors import SettingsError
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar, split_progress
 from seamseg.metrics.scores import Scores
-from seamseg.score.files import WrongArea, score_files
+from seamseg.score.files import CalibrationRequest, WrongArea, score_files
 from seamseg.score.objects import is_list, score_objects
 from seamseg.score.pairing import pair_results, select_images
 
@@ -64,6 +73,12 @@ def add_parser(subcommands: Any) -> None:
         "--per-image", type=Path, metavar="OUT.csv", help="write a CSV table with one row per image"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    subcommand.add_argument("--calibration", type=Path, metavar="FOLDER", help=CALIBRATION_HELP)
+    maps = (
+        "folder of confidence maps for --calibration, gray PNGs named like the PNGs of PRED.json (default: the folder "
+        "`confidence` next to PRED.json, if there is one)"
+    )
+    subcommand.add_argument("--confidence", type=Path, metavar="DIR", help=maps)
     subcommand.set_defaults(run=run)
 
 
@@ -72,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
     check_video_arguments(options)
     if options.video:
         return score_video_files(options)
+    if options.confidence and not options.calibration:
+        raise SettingsError("--confidence is for --calibration FOLDER; pass both")
     if options.pred.is_file() and is_list(options.pred):
         return score_coco_results(options)
     truth = chosen_images(open_annotation(options.gt, options.gt_dir), options.images)
@@ -79,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     results = pair_results(given, truth)
     num_ignored = 0 if options.images else len(given.images) - len(results.images)
     with progress_bar("scoring", len(truth.images)) as advance:
-        found = score_files(truth, results, progress=lambda done: advance(done, ""))
+        found = score_files(truth, results, progress=lambda done: advance(done, ""), calibration=requested(options))
     try:
         write_files(truth, results, found.scores, options)
     finally:  # do not lose the scores if a file cannot be written
@@ -88,16 +105,33 @@ def run(options: argparse.Namespace) -> int:
         for note in notes(truth, results, found.wrong_areas, num_ignored):
             print(note, file=sys.stderr)
         print_scores(found.scores)
+        if found.scores.calibration is not None:
+            print_calibration(found.scores.calibration)
     return 0
+
+
+def requested(options: argparse.Namespace) -> CalibrationRequest | None:
+    """Return the calibration that the options request."""
+    if options.calibration is None:
+        return None
+    default = options.pred.parent / "confidence"
+    return CalibrationRequest(options.confidence or (default if default.is_dir() else None))
 
 
 def score_coco_results(options: argparse.Namespace) -> int:
     """Score COCO results of detection or instance segmentation and return the exit code."""
     if options.pred_dir is not None:
         raise SettingsError(f"--pred-dir is for panoptic results, but {options.pred} lists objects; leave it out")
+    if options.confidence is not None:
+        raise SettingsError(f"--confidence is for panoptic results, but {options.pred} lists objects; leave it out")
     with split_progress("scoring") as advance:
         found = score_objects(
-            options.gt, options.pred, options.gt_dir, options.images, lambda *done: advance("objects", *done)
+            options.gt,
+            options.pred,
+            options.gt_dir,
+            options.images,
+            lambda *done: advance("objects", *done),
+            calibrate=options.calibration is not None,
         )
     try:
         for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: f1_table(found.scores))):
@@ -106,10 +140,14 @@ def score_coco_results(options: argparse.Namespace) -> int:
                 write_text(path, text())
         if options.analysis:
             write_object_analysis(options.analysis, found.scores)
+        if options.calibration and found.scores.calibration is not None:
+            write_calibration(options.calibration, found.scores.calibration)
     finally:  # do not lose the scores if a file cannot be written
         for note in found.notes:
             print(note, file=sys.stderr)
         print_object_scores(found.scores)
+        if found.scores.calibration is not None:
+            print_calibration(found.scores.calibration)
     return 0
 
 
@@ -123,7 +161,7 @@ def chosen_images(truth: PanopticFiles, listed: Path | None) -> PanopticFiles:
 
 
 def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, options: argparse.Namespace) -> None:
-    """Write the scores, the table of images and the analysis, as far as the options request them."""
+    """Write the scores, the table of images, analysis and calibration, as far as the options request them."""
     images = image_table(scores, lambda image: truth.images[image].png.relative_to(truth.png_folder).as_posix())
     for path, text in ((options.json, scores.to_json), (options.per_image, lambda: images)):
         if path:
@@ -133,6 +171,8 @@ def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, op
         worst = scores.analysis.worst
         sheet = file_sheet(truth, results, worst, WORST_WIDTH) if worst else None
         write_analysis(options.analysis, scores, images, sheet)
+    if options.calibration and scores.calibration is not None:
+        write_calibration(options.calibration, scores.calibration)
 
 
 def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea], num_ignored: int) -> list[str]:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from seamseg.cli.output import plain_console
-from seamseg.engine.analysis_pictures import analysis_pictures, lost_things_picture, semantic_pictures
+from seamseg.engine.analysis_pictures import (
+    analysis_pictures,
+    calibration_charts,
+    lost_things_picture,
+    semantic_pictures,
+)
 from seamseg.io.files import write_text
 from seamseg.metrics.analysis import Analysis
+from seamseg.metrics.calibration import Calibration, ScoreCalibration, ThingReliability
 from seamseg.metrics.lost_things import STAGES, LostThings, total
-from seamseg.metrics.scores import Scores, json_lines, percent
+from seamseg.metrics.scores import Scores, json_lines, percent, without_nan
 from seamseg.metrics.semantic import SemanticScores
 from seamseg.structures import ImageId
 from seamseg.visualization.images import Picture, write_image
@@ -165,6 +171,48 @@ def csv_table(title: list[str], lines: Iterable[list[Any]]) -> str:
     writer.writerow(title)
     writer.writerows(lines)
     return text.getvalue()
+
+
+CALIBRATION_HELP = (
+    "write the reliability of scores and confidence to FOLDER: calibration errors, risk-coverage curves, and a picture"
+)
+
+
+def print_calibration(calibration: Calibration) -> None:
+    """Print one line for each kind of score; errors are in percent."""
+    console = plain_console()
+    for name in ("things", "pixels"):
+        found: ScoreCalibration | None = getattr(calibration, name)
+        if found is None:
+            continue
+        errors = f"ECE {percent(found.all.ece)}"
+        if isinstance(found.all, ThingReliability):
+            parts = (found.all.d_ece_position, found.all.d_ece_size, found.all.d_ece)
+            errors += f", D-ECE {' '.join(map(percent, parts))} (position, size, both)"
+        console.print(
+            f"calibration of {name}: {errors}, mean score {percent(found.all.confidence)}, accuracy "
+            f"{percent(found.all.accuracy)}, AURC {percent(found.aurc, 2)}"
+        )
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write calibrations as ``calibration.json``, ``calibration.csv`` (by class) and ``calibration.png``.
+
+    Args:
+        folder: Output folder; created if missing. Files with these names are replaced.
+        calibration: Calibration of things and pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "calibration.json", json_lines(without_nan(calibration.to_dict())) + "\n")
+    keys = [field.name for field in fields(ThingReliability)]
+    lines = []
+    for kind in ("things", "pixels"):
+        found: ScoreCalibration | None = getattr(calibration, kind)
+        for name, line in ({"all": found.all} | found.per_class if found else {}).items():
+            values = asdict(line)
+            lines.append([kind, name, *(csv_cell(values.get(key, math.nan)) for key in keys)])
+    write_text(folder / "calibration.csv", csv_table(["kind", "class", *keys], lines))
+    write_pictures(folder, calibration_charts(calibration), None)
 
 
 HELP = "write an error analysis to FOLDER: JSON, CSV tables and pictures"

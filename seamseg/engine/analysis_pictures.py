@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.metrics.analysis import SIZE_LIMITS, Analysis, ClassOutcomes, SizeQuality
+from seamseg.metrics.calibration import Calibration, ScoreCalibration
 from seamseg.metrics.lost_things import STAGES, LostThings
+from seamseg.metrics.scores import percent
 from seamseg.structures.categories import Color
 from seamseg.visualization.bars import BarGroup, StackedBar, grouped_bars, stacked_bars
+from seamseg.visualization.calibration_picture import CalibrationRow, calibration_picture
 from seamseg.visualization.confusion_picture import confusion_picture
 from seamseg.visualization.images import Picture
 
@@ -85,3 +88,16 @@ def _outcomes(outcomes: dict[str, ClassOutcomes]) -> Picture:
 
 def _false_positives(outcomes: ClassOutcomes) -> str:
     return f"{outcomes.num_false} FP, {outcomes.duplicate} duplicate, {outcomes.background} background"
+
+
+def calibration_charts(calibration: Calibration) -> dict[str, Picture]:
+    """Draw reliability diagrams and risk-coverage curves: one picture, ``calibration``; none without predictions."""
+    rows = []
+    for name in ("things", "pixels"):
+        found: ScoreCalibration | None = getattr(calibration, name)
+        if found is not None:
+            note = f"ECE {percent(found.all.ece)} %, accuracy {percent(found.all.accuracy)} % of {found.all.num:,}"
+            curve = [(coverage, risk) for coverage, risk, _ in found.curve]
+            area = f"AURC {percent(found.aurc, 2)} %, {percent(found.e_aurc, 2)} % above the best order"
+            rows.append(CalibrationRow(name, note, found.bins, curve, area))
+    return {"calibration": calibration_picture(rows)} if rows else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,10 +13,13 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage, Fusion
 from seamseg.data.loader import BatchLoader
 from seamseg.errors import BrokenImageError, DataError
-from seamseg.metrics.average_precision import detected_instances, true_instances
+from seamseg.metrics.average_precision import detected_instances, segment_instances, true_instances
+from seamseg.metrics.calibration import CalibrationCounter, CalibrationState, confidence_levels, segment_cases
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.lost_things import LostThingsCounter
+from seamseg.metrics.matching import match
 from seamseg.metrics.objects import ObjectEvaluator, ObjectScores
+from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
 from seamseg.networks import PyramidNet, SegmentationNet
@@ -76,6 +80,8 @@ class EvaluationPass:
             predicts once on the images as the loader resizes them.
         trace_above: Score above which detections take part in the fusion, to find the stage at which each missing
             thing was lost; None does not trace them. Test-time augmentation cannot be traced.
+        calibrate: Whether to compute the calibration, too: of the things' scores, and of the confidence of pixels if
+            the fusion computes it.
     """
 
     network: SegmentationNet
@@ -86,6 +92,7 @@ class EvaluationPass:
     on_image: Sequence[Callable[[ScoredImage], None]] = ()
     predictor: Predictor | None = None
     trace_above: float | None = None
+    calibrate: bool = False
 
 
 def evaluate(given: EvaluationPass) -> Scores:
@@ -94,16 +101,18 @@ def evaluate(given: EvaluationPass) -> Scores:
     evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
     has_classes = not isinstance(given.network, PyramidNet) or given.network.classifies_pixels
     lost = LostThingsCounter(categories.num_things, categories.num_stuff, given.trace_above or 0.0)
+    calibration = _CalibrationPass(given)
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
         semantics = fused.semantics if has_classes else None
         if given.trace_above is not None and fused.proposals is not None:
             lost.update(fused.segmentation, fused.detections, fused.proposals, truth.flat)
+        calibration.add(image_id, fused, truth.flat)
         return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth.flat).pq, None
 
     _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
-    scores = joined.compute(categories.names, coco_figures=True)
+    scores = calibration.added_to(joined.compute(categories.names, coco_figures=True))
     if given.trace_above is None:
         return scores
     lost.state = torch.stack([state for state in gather_objects(lost.state) if isinstance(state, Tensor)]).sum(0)
@@ -129,7 +138,9 @@ def evaluate_objects(given: EvaluationPass, *, has_masks: bool, score_threshold:
 
     _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, list))
-    return joined.compute(categories.names[categories.num_stuff :])
+    names = categories.names[categories.num_stuff :]
+    scores = joined.compute(names)
+    return replace(scores, calibration=joined.calibration(names)) if given.calibrate else scores
 
 
 def evaluate_semantics(given: EvaluationPass) -> SemanticScores:
@@ -139,13 +150,47 @@ def evaluate_semantics(given: EvaluationPass) -> SemanticScores:
     """
     categories = given.categories
     evaluator, joined = (SemanticEvaluator(len(categories)) for _ in range(2))
+    calibration = _CalibrationPass(given)
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
+        calibration.add(image_id, fused, truth.flat)
         return evaluator.update(image_id, fused.semantics, truth.flat.semantics), None
 
     _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, SemanticState))
-    return joined.compute(categories.names)
+    return calibration.added_to(joined.compute(categories.names))
+
+
+AnyScores = TypeVar("AnyScores", Scores, SemanticScores)
+
+
+class _CalibrationPass:
+    """Calibration of the segments of one pass, if it is requested."""
+
+    def __init__(self, given: EvaluationPass) -> None:
+        self._calibrate, self._categories = given.calibrate, given.categories
+        self._counter = CalibrationCounter(len(given.categories))
+
+    def add(self, image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> None:
+        if not self._calibrate:
+            return
+        num_stuff, segments = self._categories.num_stuff, fused.segmentation.without_crowd()
+        if self._categories.num_things:
+            matching = match(Overlaps.between(segments, truth))
+            things = segment_instances(segments, num_stuff, segments.filled_scores.tolist())
+            image = ImageInstances(image_id, segments.size, [], things)
+            self._counter.add_things(segment_cases(matching, [image], num_stuff))
+        if fused.confidence is not None:
+            maps = (one.semantics.cpu().numpy() for one in (segments, truth))
+            self._counter.add_pixels(confidence_levels(fused.confidence.cpu().numpy()), *maps)
+
+    def added_to(self, scores: AnyScores) -> AnyScores:
+        """Return the scores with the calibration over all ranks."""
+        if not self._calibrate:
+            return scores
+        joined = CalibrationCounter(len(self._categories))
+        joined.merge(state for state in gather_objects(self._counter.state) if isinstance(state, CalibrationState))
+        return replace(scores, calibration=joined.compute(self._categories.names))
 
 
 def left_out(broken: Sequence[BrokenImageError], num_scored: int) -> list[BrokenImageError]:

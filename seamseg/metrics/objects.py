@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from seamseg.errors import DataError
 from seamseg.metrics.average_precision import AveragePrecision
+from seamseg.metrics.calibration import Calibration, CalibrationCounter, object_cases
 from seamseg.metrics.coco_evaluation import CocoFigures, CocoTables
 from seamseg.metrics.scores import json_lines, without_nan
 from seamseg.structures import ImageId, ImageInstances, Instance, Unreadable
@@ -42,6 +43,7 @@ class ObjectScores:
         per_class: Scores by class name.
         image_f1: F1 of each image by its id, see :func:`image_f1`; NaN for images without objects.
         unreadable: Images that were skipped because they could not be read.
+        calibration: Calibration of the scores of all detections; None if it was not computed.
     """
 
     box: CocoFigures
@@ -49,6 +51,7 @@ class ObjectScores:
     per_class: dict[str, ObjectClassScores]
     image_f1: dict[ImageId, float]
     unreadable: tuple[Unreadable, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def num_images(self) -> int:
@@ -70,6 +73,7 @@ class ObjectScores:
             "num_images": self.num_images,
             "unreadable": [asdict(image) for image in self.unreadable],
         }
+        parts |= {} if self.calibration is None else {"calibration": self.calibration.to_dict()}
         return json_lines(without_nan(parts)) + "\n"
 
 
@@ -136,6 +140,20 @@ class ObjectEvaluator:
             image_f1={image.image_id: self._f1(image) for image in ordered},
         )
 
+    def calibration(self, names: Sequence[str]) -> Calibration:
+        """Compute the calibration of the scores of all detections so far; a detection is right at an IoU over ½.
+
+        Args:
+            names: Names of the T thing classes.
+
+        Raises:
+            SeamsegError: A score is not in 0 … 1.
+        """
+        counter = CalibrationCounter(self.num_things)
+        for image in self.state:
+            counter.add_things(object_cases(image, *judge_detections(image, self.has_masks)))
+        return counter.compute(names)
+
     def _per_class(
         self, names: Sequence[str], boxes: CocoTables, masks: CocoTables | None
     ) -> dict[str, ObjectClassScores]:
@@ -163,14 +181,19 @@ def image_f1(image: ImageInstances, has_masks: bool, score_threshold: float) -> 
         has_masks: Whether masks are compared; otherwise boxes.
         score_threshold: Minimum score of the detections (exclusive).
     """
-    true = [one for one in image.true if not one.crowd]
-    detected = [one for one in image.detected if one.score > score_threshold]
-    matched = _matched(detected, true, has_masks)
-    crowds = [one for one in image.true if one.crowd]
-    in_crowd = _overlaps(detected, crowds, has_masks).max(axis=1, initial=0) > _MIN_IOU
-    num_false = len(detected) - matched.sum() - int((in_crowd & ~matched).sum())
-    total = matched.sum() + num_false + len(true)
+    num_true = sum(not one.crowd for one in image.true)
+    kept = [one for one in image.detected if one.score > score_threshold]
+    matched, counted = judge_detections(replace(image, detected=kept), has_masks)
+    total = counted.sum() + num_true
     return float(2 * matched.sum() / total) if total else math.nan
+
+
+def judge_detections(image: ImageInstances, has_masks: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which detections match an object, and which detections count; see :func:`image_f1`."""
+    matched = _matched(image.detected, [one for one in image.true if not one.crowd], has_masks)
+    crowds = [one for one in image.true if one.crowd]
+    in_crowd = _overlaps(image.detected, crowds, has_masks).max(axis=1, initial=0) > _MIN_IOU
+    return matched, matched | ~in_crowd
 
 
 def _matched(detected: Sequence[Instance], true: Sequence[Instance], has_masks: bool) -> NDArray[np.bool_]:

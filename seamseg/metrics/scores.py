@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from seamseg.metrics.analysis import Analysis
+from seamseg.metrics.calibration import Calibration
 from seamseg.metrics.coco_evaluation import CocoFigures
 from seamseg.metrics.lost_things import LostThings
 from seamseg.metrics.matching import ImageCounts
@@ -74,6 +75,7 @@ class Scores:
         box, mask: All figures of COCO's evaluation of the detections before fusion; None if they were not computed.
         unreadable: Images that were skipped because they could not be read.
         lost: Stages at which true things were lost, by class name; None if they were not traced.
+        calibration: Calibration of scores of things and of confidence of pixels; None if it was not computed.
     """
 
     all: Quality
@@ -92,6 +94,7 @@ class Scores:
     mask: CocoFigures | None = None
     unreadable: tuple[Unreadable, ...] = ()
     lost: dict[str, LostThings] | None = None
+    calibration: Calibration | None = None
 
     @property
     def num_images(self) -> int:
@@ -101,15 +104,16 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support.
 
-        ``lost`` is left out if lost things were not traced.
+        ``lost`` is left out if lost things were not traced, and ``calibration`` if it was not computed.
         """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, _GROUPS)}
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
         parts["unreadable"] = [asdict(image) for image in self.unreadable]
-        lost = parts.pop("lost")
+        lost, calibration = parts.pop("lost"), parts.pop("calibration")
         parts |= {} if lost is None else {"lost": {name: asdict(one) for name, one in lost.items()}}
+        parts |= {} if calibration is None else {"calibration": calibration.to_dict()}
         plain: dict[str, Any] = without_nan(parts)
         return plain
 

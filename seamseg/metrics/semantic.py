@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seamseg.errors import DataError
+from seamseg.metrics.calibration import Calibration
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.scores import json_lines, without_nan
@@ -45,6 +46,7 @@ class SemanticScores:
             pixels that are predicted as void.
         num_images: Number of scored images.
         unreadable: Images that were skipped because they could not be read.
+        calibration: Calibration of the confidence of pixels; None if it was not computed.
     """
 
     miou: float
@@ -54,6 +56,7 @@ class SemanticScores:
     confusion: IntArray
     num_images: int
     unreadable: tuple[Unreadable, ...] = ()
+    calibration: Calibration | None = None
 
     def to_json(self) -> str:
         """Return JSON text with the same names, null in place of NaN, and one line per class and matrix row."""
@@ -66,6 +69,7 @@ class SemanticScores:
             "num_images": self.num_images,
             "unreadable": [asdict(image) for image in self.unreadable],
         }
+        parts |= {} if self.calibration is None else {"calibration": self.calibration.to_dict()}
         return json_lines(without_nan(parts)) + "\n"
 
 

@@ -22,8 +22,8 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from seamseg.ops import native
-from seamseg.ops.fusion import row_taps
-from seamseg.structures import VOID, Size
+from seamseg.ops.fusion import row_taps, score_step
+from seamseg.structures import VOID, SemanticLogits, Size
 
 STRIP_SCORES = 1 << 22
 """Maximum number of upsampled scores in one strip of rows, if it has several rows."""
@@ -70,6 +70,35 @@ def bootstrapped_cross_entropy(
     emphasis = None if class_weights is None and focal_gamma == 0 else _Emphasis(class_weights, focal_gamma)
     losses: Tensor = _HardestMeans.apply(logits, targets, padded_size, hardest_fraction, emphasis)
     return losses
+
+
+def upsample_probability(semantics: SemanticLogits, classes: Tensor) -> Tensor:
+    """Return the softmax probability of a given class at every pixel of the unpadded image.
+
+    The scores are interpolated as in :func:`seamseg.ops.fusion.upsample_argmax`, and those of all pixels are never in
+    memory at once: the probability is that of the cross-entropy.
+
+    Args:
+        semantics: C×h×w scores of one padded image; C is at most 255.
+        classes: H×W integers, the class of every pixel of the result; 255 means none.
+
+    Returns:
+        H×W float32 in 0 … 1 on the device of the classes; 0 for pixels without a class, and where the scores have no
+        softmax because one of them is NaN or infinite.
+
+    Raises:
+        ValueError: If a pixel has a class that is neither 255 nor below C.
+        ImportError: If the native library is not built.
+    """
+    logits, output_size = semantics.logits, (classes.shape[0], classes.shape[1])
+    scores = logits.to(
+        native.device_with_kernels(logits.device), logits.dtype if logits.dtype in _KERNEL_TYPES else torch.float32
+    )
+    steps = (score_step(semantics, output_size, axis) for axis in (0, 1))
+    target = classes.to(scores.device, torch.int64)
+    losses, _ = native.call("upsampled_cross_entropy", _loss_shapes, scores, target, *steps)
+    probability: Tensor = losses.neg().exp().nan_to_num(nan=0.0).clamp(max=1)
+    return probability.to(classes.device).masked_fill(classes == VOID, 0)
 
 
 class _Emphasis(NamedTuple):

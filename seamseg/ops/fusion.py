@@ -65,6 +65,40 @@ def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
     return Patch(mask.to(logits.device), top, left)
 
 
+def paste_probabilities(logits: Tensor, box: Tensor, size: Size) -> Patch:
+    """Return the foreground probability of the pixels that :func:`paste_mask` computes.
+
+    Args:
+        logits: M×M mask logits of any floating-point type.
+        box: 4 values (y0, x0, y1, x1), the extent of the mask in pixels of the image.
+        size: Height and width of the image.
+
+    Returns:
+        The patch of pixels inside the box and the image, on the device of the logits, with float32 in 0 … 1 in place of
+        bool; possibly 0×0.
+    """
+    cells = functional.pad(logits.float().sigmoid(), (1, 1, 1, 1))
+    y0, x0, y1, x1 = box.double().tolist()
+    top, left, bottom, right = windows(box[None], size)[0].tolist()
+    rows, columns = (
+        _cell_weights(range(*pixels), edges, len(logits)).to(cells)
+        for pixels, edges in (((top, bottom), (y0, y1)), ((left, right), (x0, x1)))
+    )
+    return Patch(rows @ cells @ columns.T, top, left)
+
+
+def _cell_weights(pixels: range, edges: tuple[float, float], num_cells: int) -> Tensor:
+    """Return the weights of the cells of a mask along an axis, pixels × cells + 2; there is a 0 beyond either end."""
+    low, high = edges
+    centers = torch.arange(pixels.start, pixels.stop, device="cpu", dtype=torch.float64) + 0.5
+    places = ((centers - low) * (num_cells / max(high - low, _SMALLEST_SIDE)) + 0.5).clamp(0, num_cells + 1)
+    return (1 - (places[:, None] - torch.arange(num_cells + 2, device="cpu", dtype=torch.float64)).abs()).clamp(min=0)
+
+
+_SMALLEST_SIDE = 1e-12
+"""Minimum side of a box in pixels, so that an empty box divides by no zero."""
+
+
 def windows(boxes: Tensor, size: Size) -> Tensor:
     """Return the rows and columns of an image whose centers are strictly inside each box.
 
@@ -117,7 +151,7 @@ def upsample_argmax(semantics: SemanticLogits, output_size: Size) -> Tensor:
     scores = logits.to(native.device_with_kernels(logits.device), logits.dtype if logits.dtype in _TYPES else _TYPES[0])
     try:
         classes: Tensor = torch.ops.seamseg.upsample_argmax(
-            scores, _step(semantics, output_size, 0), _step(semantics, output_size, 1), *output_size
+            scores, score_step(semantics, output_size, 0), score_step(semantics, output_size, 1), *output_size
         )
     except RuntimeError as error:
         raise native.argument_error(error, "upsample_argmax") from None
@@ -173,7 +207,7 @@ def row_taps(num_values: int, rows: range, num_rows: int) -> tuple[Tensor, Tenso
     return before, places - before
 
 
-def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
+def score_step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
     """Return the distance between neighboring output pixels along an axis, in scores."""
     num_scores = semantics.logits.shape[1 + axis]
     return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -15,14 +16,18 @@ from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
+from seamseg.metrics.calibration import confidence_levels
 from seamseg.predict.pre_annotations import cvat_entries, label_studio_entry
 from seamseg.predict.predictor import Prediction
+from seamseg.predict.ranking import expected_error
 from seamseg.structures import Categories, Instance
 from seamseg.visualization.images import Picture, encode_image
 from seamseg.visualization.objects import draw
 from seamseg.visualization.overlay import USUAL, Style
 
-OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw", "labelstudio", "cvat", "step"]
+OutputKind = Literal[
+    "overlay", "panoptic", "semantic", "instances", "raw", "labelstudio", "cvat", "confidence", "ranking", "step"
+]
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 _LARGEST_JPEG = 65_500  # maximum side of a JPEG image in pixels
 _LARGEST_STEP_ID = 65_535
@@ -53,6 +58,8 @@ class OutputWriter:
     - ``raw``: ``raw/NAME.npz``, the arrays that the other outputs are made from.
     - ``labelstudio``: an entry of ``labelstudio.json``, a task with the segments or objects as predictions.
     - ``cvat``: entries of ``cvat.json``, the segments or objects as COCO annotations.
+    - ``confidence``: ``confidence/NAME.png``, 16-bit gray: the confidence of every pixel times 65535.
+    - ``ranking``: an entry of ``ranking.json``, the expected error.
     - ``step``: ``step/NAME.png``, classes and ids of tracked things as in the data set KITTI-STEP.
 
     Args:
@@ -95,6 +102,10 @@ class OutputWriter:
                 entries[kind] = [{"file_name": image.file_name, "prediction": prediction}]
             elif kind == "cvat":
                 entries |= cvat_entries(found, self.categories, image.file_name)
+            elif kind == "confidence":
+                files.append(self._file(kind, image.name, ".png", lambda path: write_confidence(path, found)))
+            elif kind == "ranking":
+                entries[kind] = [{"file_name": image.file_name} | asdict(expected_error(found))]
             elif kind == "step":
                 files.append(
                     self._file(kind, image.name, ".png", lambda path: write_step(path, found, self.categories))
@@ -189,3 +200,9 @@ def write_step(path: Path, found: Prediction, categories: Categories) -> None:
         raise OutputError(f"{path} cannot store more than {_LARGEST_STEP_ID:,} things; leave out step of --write")
     colors = np.stack([instances & 255, instances >> 8, segmentation.classes.numpy()], axis=1).astype(np.uint8)
     path.write_bytes(cv2.imencode(".png", colors[ids])[1].tobytes())
+
+
+def write_confidence(path: Path, found: Prediction) -> None:
+    """Write the confidence of every pixel as a 16-bit gray PNG; 65535 is 1."""
+    assert found.confidence is not None, "the predictor computes no confidence"
+    path.write_bytes(cv2.imencode(".png", confidence_levels(found.confidence.numpy()))[1].tobytes())

@@ -179,12 +179,19 @@ class Prediction:
             in another way.
         shown_score: Minimum score (exclusive) of the objects in pictures of a network that only finds objects; None for
             other networks, whose pictures show the segmentation.
+        confidence: H×W float32, see :func:`seamseg.algos.fusion.pixel_confidence`; None if it was not requested.
     """
 
     segmentation: PanopticSegmentation
     detections: Detections
     semantics: SemanticLogits
     shown_score: float | None = None
+    confidence: Tensor | None = None
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether the network has a detector."""
+        return self.detections.has_masks or self.shown_score is not None
 
     def drawn(self) -> Drawn:
         """Return what a picture of the prediction shows."""
@@ -292,7 +299,7 @@ class Predictor:
         if len(passes) == 1 or merge == "logits" or not semantics.has_classes:
             return self.fusion(detections, semantics, size), semantics
         classes = merged_classes([plain_logits(one) for one in passes], merge, size)
-        return self.fusion.with_classes(detections, classes, input_size), semantics
+        return self.fusion.with_classes(detections, classes, input_size, semantics), semantics
 
     def _prediction(self, size: Size, passes: Sequence[Pass]) -> Prediction:
         fused, semantics = self._fuse(size, passes)
@@ -301,4 +308,5 @@ class Predictor:
             fused.detections.cpu(),
             SemanticLogits(semantics.logits.cpu(), semantics.padded_size, semantics.size),
             self.fusion.score_threshold if self.only_objects else None,
+            None if fused.confidence is None else fused.confidence.cpu(),
         )

@@ -23,6 +23,7 @@ from seamseg.predict.pre_annotations import (
     label_studio_interface,
     label_studio_task,
 )
+from seamseg.predict.ranking import ranked
 from seamseg.structures import Categories, Unreadable
 
 OVERLAY_FILE = "overlay.mp4"
@@ -48,6 +49,7 @@ Mode = Literal["new", "resume", "overwrite"]
 INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = "instances.json", "errors.json", "categories.json"
 LABEL_STUDIO_FILE, LABEL_STUDIO_INTERFACE = "labelstudio.json", "labelstudio.xml"
 CVAT_FILE, CVAT_LABELS = "cvat.json", "cvat_labels.json"
+RANKING_FILE, TOP_FILE = "ranking.json", "top.txt"
 _LISTS = (
     ANNOTATION_FILE,
     INSTANCES_FILE,
@@ -57,6 +59,8 @@ _LISTS = (
     LABEL_STUDIO_INTERFACE,
     CVAT_FILE,
     CVAT_LABELS,
+    RANKING_FILE,
+    TOP_FILE,
 )
 """Files that list all results."""
 
@@ -186,6 +190,9 @@ class ResultsFolder:
             self._write_label_studio(images, Path(info["image_folder"]))
         if "cvat" in self.kinds:
             self._write_cvat(images)
+        if "ranking" in self.kinds:
+            order = ranked(self._numbered(images, "ranking", "image_id"))
+            atomic_write(self.path / RANKING_FILE, lambda path: write_json_list(path, order))
 
     def _write_videos(self, images: Sequence[Predictable], info: Mapping[str, Any]) -> None:
         lists = {

@@ -6,8 +6,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,9 @@ from seamseg.data.image_header import size_in_png
 from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.errors import DataError
 from seamseg.metrics.average_precision import segment_instances
-from seamseg.metrics.evaluator import PanopticEvaluator
+from seamseg.metrics.calibration import CalibrationCounter, CalibrationState, segment_cases
+from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
+from seamseg.metrics.matching import match
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.scores import Scores
 from seamseg.ops.overlaps import border_band, map_overlaps, png_overlaps
@@ -50,6 +54,18 @@ class WrongArea:
 
 
 @dataclass(frozen=True)
+class CalibrationRequest:
+    """Request for the calibration of results.
+
+    Attributes:
+        confidence_folder: Folder of gray PNGs with the confidence of every pixel, named like the PNGs of the results;
+            None if there are none.
+    """
+
+    confidence_folder: Path | None = None
+
+
+@dataclass(frozen=True)
 class FileScores:
     """Result of an evaluation of files.
 
@@ -68,10 +84,12 @@ def score_files(
     boundary: bool = True,
     progress: Callable[[int], None] | None = None,
     num_threads: int | None = None,
+    calibration: CalibrationRequest | None = None,
 ) -> FileScores:
     """Score results at the size of the annotation.
 
-    Average precision is computed if every predicted thing has a score; otherwise it is NaN.
+    Average precision is computed if every predicted thing has a score; otherwise it is NaN. So is the calibration of
+    things.
 
     Args:
         truth: Annotation. Each of its images is scored.
@@ -79,22 +97,43 @@ def score_files(
         boundary: Whether to also compute boundary PQ.
         progress: Called with the number of finished images, from any thread.
         num_threads: Number of threads. None starts one per core that this process may use.
+        calibration: Calibration to compute, too; None computes none.
 
     Raises:
-        SeamsegError: An image has no result, a PNG is broken or contains ids that its JSON file does not list, or the
-            two PNGs of an image differ in size.
+        SeamsegError: An image has no result, a PNG is broken or contains ids that its JSON file does not list, the
+            PNGs of an image differ in size, or there is nothing to compute the calibration from.
         FileNotFoundError: A PNG is missing.
     """
     pairs = [(image, _result_of(image, results)) for image in truth.images.values()]
     num_threads = num_threads or len(os.sched_getaffinity(0))
     num_shares = max(num_threads, math.ceil(len(pairs) / _IMAGES_AT_ONCE))
-    work = _Work(truth, _all_scored([result for _, result in pairs], truth.categories.num_stuff), boundary, progress)
+    scored = _all_scored([result for _, result in pairs], truth.categories.num_stuff)
+    if calibration is not None and calibration.confidence_folder is None and not scored:
+        raise DataError(
+            f"calibration needs the score of every thing in {results.json_file}, or confidence maps; `seamseg predict "
+            "--write panoptic,confidence` writes both"
+        )
+    work = _Work(truth, scored, boundary, progress, calibration)
     with ThreadPoolExecutor(num_threads) as pool:
         parts = list(pool.map(work.share, [pairs[part::num_shares] for part in range(min(num_shares, len(pairs)))]))
     evaluator = work.evaluator()
-    evaluator.merge(part.state for part, _ in parts)
-    wrong_areas = sorted((wrong for _, some in parts for wrong in some), key=lambda wrong: str(wrong.image_id))
-    return FileScores(evaluator.compute(truth.categories.names), wrong_areas)
+    evaluator.merge(part.state for part in parts)
+    scores = evaluator.compute(truth.categories.names)
+    if calibration is not None:
+        counter = CalibrationCounter(len(truth.categories))
+        counter.merge(part.calibration for part in parts)
+        scores = replace(scores, calibration=counter.compute(truth.categories.names))
+    wrong_areas = sorted((wrong for part in parts for wrong in part.wrong_areas), key=lambda wrong: str(wrong.image_id))
+    return FileScores(scores, wrong_areas)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Result of some of the images."""
+
+    state: EvaluatorState
+    calibration: CalibrationState
+    wrong_areas: list[WrongArea]
 
 
 def _result_of(image: ListedSegments, results: PanopticFiles) -> ListedSegments:
@@ -114,26 +153,37 @@ class _Work:
     """Scores each share of the images in its own thread; reading and counting release the GIL."""
 
     def __init__(
-        self, truth: PanopticFiles, scored: bool, boundary: bool, progress: Callable[[int], None] | None
+        self,
+        truth: PanopticFiles,
+        scored: bool,
+        boundary: bool,
+        progress: Callable[[int], None] | None,
+        calibration: CalibrationRequest | None,
     ) -> None:
         self._categories, self._scored, self._boundary, self._progress = truth.categories, scored, boundary, progress
+        self._calibration = calibration
         self._num_done = 0
 
     def evaluator(self) -> PanopticEvaluator:
         return PanopticEvaluator(len(self._categories), self._categories.num_stuff, self._boundary)
 
-    def share(self, pairs: Sequence[ListedPair]) -> tuple[PanopticEvaluator, list[WrongArea]]:
+    def share(self, pairs: Sequence[ListedPair]) -> _Share:
         evaluator, tables, instances = self.evaluator(), list[IntArray](), list[ImageInstances]()
+        counter = CalibrationCounter(len(self._categories))
         for pair in pairs:
             tables.append(shared_pixels(*pair, self._boundary))
             if self._scored:
                 instances.append(self._instances(*pair))
+            if self._calibration is not None and self._calibration.confidence_folder is not None:
+                _add_pixels(counter, *pair, self._calibration.confidence_folder)
             self._num_done += 1
             if self._progress is not None:
                 self._progress(self._num_done)
         overlaps = _join(pairs, tables)
         evaluator.count([true.image_id for true, _ in pairs], overlaps, instances)
-        return evaluator, _wrong_areas(pairs, overlaps)
+        if self._calibration is not None and self._scored:
+            counter.add_things(segment_cases(match(overlaps), instances, self._categories.num_stuff))
+        return _Share(evaluator.state, counter.state, _wrong_areas(pairs, overlaps))
 
     def _instances(self, true: ListedSegments, predicted: ListedSegments) -> ImageInstances:
         num_stuff = self._categories.num_stuff
@@ -145,6 +195,36 @@ class _Work:
             objects,
             segment_instances(sides[1], num_stuff, predicted.scores.tolist()),
         )
+
+
+def _add_pixels(counter: CalibrationCounter, true: ListedSegments, predicted: ListedSegments, folder: Path) -> None:
+    true_classes, classes = (read_segmentation(listed).semantics.numpy() for listed in (true, predicted))
+    counter.add_pixels(read_confidence(folder / predicted.png_file, true_classes.shape), classes, true_classes)
+
+
+def read_confidence(path: Path, size: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Read a confidence map: a gray PNG whose largest value, 255 or 65535, is 1.
+
+    Args:
+        path: Path of the PNG.
+        size: Height and width that it must have.
+
+    Returns:
+        H×W levels, see :func:`~seamseg.metrics.calibration.confidence_levels`.
+
+    Raises:
+        SeamsegError: The file is broken, is not gray, or has another size.
+        FileNotFoundError: The file is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"the confidence map {path} is missing; every scored image needs one")
+    levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if levels is None:
+        raise DataError(f"the confidence map {path} cannot be decoded")
+    if levels.shape != size:
+        found = "×".join(map(str, levels.shape))
+        raise DataError(f"the confidence map {path} is {found}, but its image is {size[0]}×{size[1]} (height×width)")
+    return np.asarray(levels.astype(np.uint16) * 257 if levels.dtype == np.uint8 else levels, np.uint16)
 
 
 def image_overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> Overlaps:

@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def score_objects(
     truth_folder: Path | None = None,
     listed: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    calibrate: bool = False,
 ) -> ObjectFileScores:
     """Score COCO results against a detection or panoptic annotation, at its size.
 
@@ -81,6 +82,7 @@ def score_objects(
         truth_folder: Folder of the PNGs of a panoptic annotation; None for the folder named like the JSON file.
         listed: List of the images to score, see :func:`~seamseg.score.pairing.select_images`; None for all.
         progress: Called with the numbers of finished and of all images.
+        calibrate: Whether to compute the calibration of the scores, too, which must be in 0 … 1.
 
     Raises:
         SeamsegError: A file has the wrong format, a category is unknown, or no image of the results is annotated.
@@ -97,7 +99,9 @@ def score_objects(
         detected = [_detected(entry, size, truth.categories, where) for entry in results.get(image_id, [])]
         evaluator.update(ImageInstances(image_id, size, true, detected))
         progress(done, len(chosen))
-    return ObjectFileScores(evaluator.compute(truth.categories.names[truth.categories.num_stuff :]), notes)
+    names = truth.categories.names[truth.categories.num_stuff :]
+    scores = evaluator.compute(names)
+    return ObjectFileScores(replace(scores, calibration=evaluator.calibration(names)) if calibrate else scores, notes)
 
 
 def _open_truth(path: Path, folder: Path | None) -> ObjectTruth:

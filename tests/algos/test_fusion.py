@@ -31,7 +31,7 @@ def solid(boxes: list[list[float]], scores: list[float], classes: list[int] | No
 
 def fused(detections: Detections, semantics: Tensor, **changes: float) -> PanopticSegmentation:
     settings = {"score_threshold": 0.5, "overlap_threshold": 0.5, "min_stuff_area": 1.0} | changes
-    return fuse(detections, semantics, num_stuff=2, **settings)
+    return fuse(detections, semantics, num_stuff=2, **settings)[0]
 
 
 def draw(segmentation: PanopticSegmentation) -> list[str]:
@@ -192,7 +192,9 @@ def test_fuse_published_detections_gives_the_published_things(shared: Path, imag
         masks,
     )
     semantics = torch.full(golden[f"eval/sem_pred/{image}"].shape, 255)
-    result = fuse(detections, semantics, num_stuff=28, score_threshold=0.2, overlap_threshold=0.5, min_stuff_area=256)
+    result, _ = fuse(
+        detections, semantics, num_stuff=28, score_threshold=0.2, overlap_threshold=0.5, min_stuff_area=256
+    )
     num_things = len(result.classes) - 1
     assert num_things >= 5
     expected = torch.from_numpy(golden[f"eval/panoptic/{image}/msk"]).long()
@@ -220,7 +222,7 @@ def test_fuse_published_semantics_gives_the_published_stuff(shared: Path, image:
 
 def fuse_without_objects(semantics: Tensor) -> PanopticSegmentation:
     nothing = solid([], [])
-    return fuse(nothing, semantics, num_stuff=28, score_threshold=0.2, overlap_threshold=0.5, min_stuff_area=256)
+    return fuse(nothing, semantics, num_stuff=28, score_threshold=0.2, overlap_threshold=0.5, min_stuff_area=256)[0]
 
 
 @pytest.mark.parametrize("output_size", [(20, 40), (40, 80), (10, 20), (7, 30)])

@@ -40,7 +40,7 @@ def detections() -> Detections:
 def counter_of_the_drawn_image() -> LostThingsCounter:
     counter, found = LostThingsCounter(num_things=2, num_stuff=1, score_threshold=0.5), detections()
     semantics = torch.zeros(32, 64, dtype=torch.int64)
-    segmentation = fuse(found, semantics, num_stuff=1, score_threshold=0.5, overlap_threshold=0.3, min_stuff_area=0)
+    segmentation, _ = fuse(found, semantics, num_stuff=1, score_threshold=0.5, overlap_threshold=0.3, min_stuff_area=0)
     proposals = torch.cat([found.boxes, torch.tensor([[20.0, 46, 30, 60]])])  # an IoU of 0.2 with the last car
     counter.update(segmentation, found, proposals, truth())
     return counter

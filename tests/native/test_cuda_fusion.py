@@ -50,8 +50,8 @@ def test_upsample_argmax_on_a_gpu_equals_the_cpu_but_for_rounding(
 @given(scenes())
 @settings(max_examples=50)
 def test_panoptic_fusion_on_a_gpu_equals_the_cpu(scene: Scene) -> None:
-    expected = fuse(scene.detections, scene.semantics, **scene.settings())
-    found = fuse(on_gpu(scene.detections), scene.semantics.cuda(), **scene.settings())
+    expected, _ = fuse(scene.detections, scene.semantics, **scene.settings())
+    found, _ = fuse(on_gpu(scene.detections), scene.semantics.cuda(), **scene.settings())
     assert found.ids.is_cuda
     assert torch.equal(found.ids.cpu(), expected.ids)
     assert torch.equal(found.classes.cpu(), expected.classes)

@@ -94,10 +94,12 @@ def many_objects(num: int, size: tuple[int, int]) -> tuple[Detections, Tensor]:
 
 def test_panoptic_fusion_of_more_objects_than_a_block_has_threads_equals_the_cpu() -> None:
     detections, semantics = many_objects(300, (60, 70))
-    found = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
+    found, _ = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(torch.ops.seamseg, "panoptic_fusion")  # back to the CPU kernel
-        expected = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
+        expected, _ = fuse(
+            detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3
+        )
     assert len(found.classes) > 100
     assert torch.equal(found.ids, expected.ids)
     assert torch.equal(found.classes, expected.classes)

@@ -103,7 +103,7 @@ def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 def check_scene(scene: Scene) -> None:
     """Compare fusion with the oracle in every pixel."""
     one, settings = scene.detections, scene.settings()
-    found = fuse(one, scene.semantics, **settings)
+    found, _ = fuse(one, scene.semantics, **settings)
     parts = (one.boxes, one.classes, one.scores, one.masks, scene.semantics)
     ids, classes, scores, crowd = oracle.fuse(*parts, *settings.values())
     assert torch.equal(found.ids, ids)
