@@ -87,6 +87,7 @@ def load_model(
     merge: Merge = "logits",
     eval_norm: float = 0.0,
     compile: bool = False,
+    confidence: bool = False,
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
@@ -106,6 +107,7 @@ def load_model(
             trained with m images at a time and ``norm.name=bn``.
         compile: Whether ``torch.compile`` compiles the network, once for images of all sizes. The first predictions
             take minutes.
+        confidence: Whether results have the confidence of every pixel; see :attr:`Result.confidence`.
 
     Returns:
         The model on the chosen device.
@@ -123,7 +125,16 @@ def load_model(
         Result(96×128, 1 segments)
     """
     options = PredictionOptions(
-        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge, eval_norm, compile
+        precision,
+        score_threshold,
+        overlap_threshold,
+        min_stuff_area,
+        tuple(scales),
+        flip,
+        merge,
+        eval_norm,
+        compile,
+        confidence,
     )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)

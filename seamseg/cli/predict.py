@@ -113,6 +113,7 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     add_overwrite(used, "overwrite existing results in OUT")
     add_device(subcommand)
     add_batch_size(subcommand)
+    add_track_arguments(subcommand)
     add_prediction_arguments(subcommand)
 
 
@@ -125,7 +126,6 @@ def add_batch_size(subcommand: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of images of the same size to process at once (default: 1)",
     )
-    add_track_arguments(subcommand)
 
 
 def add_track_arguments(subcommand: argparse.ArgumentParser) -> None:

@@ -118,6 +118,15 @@ class Result:
         return None if self.panoptic is None else self.panoptic.semantics
 
     @property
+    def confidence(self) -> Tensor | None:
+        """Confidence of every pixel, H×W float32 in 0 … 1, of a model loaded with ``confidence=True``; else None.
+
+        The softmax probability of the class for stuff, score times mask probability for things, and 0 for void. None
+        also for models that only find objects.
+        """
+        return None if self.panoptic is None else self.prediction.confidence
+
+    @property
     def detections(self) -> Detections | None:
         """Detected objects before fusion, by descending score, with boxes in pixels of the image."""
         return None if self.task == "semantic" else self.prediction.detections

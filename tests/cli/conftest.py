@@ -57,7 +57,7 @@ def refuses(command: Command) -> Callable[..., str]:
     def run(*arguments: object) -> str:
         code, out, err = command(*arguments)
         assert code == 2
-        bars = ("drawing", "evaluating", "testing", "predicting", "checking", "converting", "packing")
+        bars = ("drawing", "evaluating", "testing", "predicting", "checking", "converting", "packing", "scoring")
         messages = [line for line in err.splitlines() if not line.lstrip().startswith(bars)]
         assert len(messages) == 1, err
         assert messages[0].startswith("seamseg: ")

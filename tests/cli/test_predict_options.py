@@ -101,6 +101,8 @@ def test_predict_writes_only_the_requested_outputs(
         "raw": {"raw/a.npz", "categories.json"},
         "labelstudio": {"labelstudio.json", "labelstudio.xml"},
         "cvat": {"cvat.json", "cvat_labels.json"},
+        "confidence": {"confidence/a.png"},
+        "ranking": {"ranking.json"},
     }
     assert set(contents(tmp_path / "out")) == found[kind]
 

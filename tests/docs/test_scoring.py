@@ -41,7 +41,8 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Scores that the first command writes, in the folder in which the other commands run."""
     side = Side(IDS, listed(IDS, {1: 7, 2: 3}, set()))
     shutil.move(write_side(tmp_path, "GT", [side, side]), tmp_path / "GT.json")
-    shutil.move(write_side(tmp_path, "PRED", [side, side], bare=True), tmp_path / "PRED.json")
+    found = Side(IDS, [segment | {"score": 0.9} for segment in side.segments])
+    shutil.move(write_side(tmp_path, "PRED", [found, found], bare=True), tmp_path / "PRED.json")
     monkeypatch.chdir(tmp_path)
     program, *arguments = commands()[0]
     assert program == "seamseg"
@@ -54,8 +55,15 @@ def test_scores_of_the_page_are_written_and_compared(scored: dict[str, Any]) -> 
     assert Path("images.csv").is_file()
     for name in ("A", "B", *(f"{side}{run}" for side in "AB" for run in range(3))):
         shutil.copy("scores.json", f"{name}.json")
-    for command in commands()[1:3]:
+    for command in commands()[2:4]:
         assert main(command[1:]) == 0
+
+
+def test_page_explains_every_number_of_the_calibration(scored: dict[str, Any]) -> None:
+    assert main(commands()[1][1:]) == 0
+    content = json.loads(Path("calibration/calibration.json").read_text())
+    explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
+    assert {*content, *content["things"], *content["things"]["all"]} <= explained
 
 
 def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> None:
@@ -89,7 +97,7 @@ def test_video_commands_run_and_every_number_is_explained(tmp_path: Path, monkey
 
 def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = commands()[3:]
+    lines = commands()[4:]
     assert {line[2] for line in lines} == {track.name for track in TRACKS}
     for program, *arguments in lines:
         assert program == "seamseg"
