@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -113,6 +115,8 @@ def bare_network(predictor: Predictor, paths: list[Path]) -> Side:
 
 def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple[OutputKind, ...]) -> Side:
     """Return a side that gives milliseconds per image of ``seamseg predict`` after the model is loaded."""
+    predictor = copy(predictor)
+    predictor.fusion = replace(predictor.fusion, confidence="confidence" in kinds)
 
     def once() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as out:

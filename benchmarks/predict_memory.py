@@ -11,6 +11,7 @@ import torch
 from benchmarks import machine
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
+from seamseg.builders import PredictionOptions
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_images
 from seamseg.predict.images import find_input_images
@@ -69,4 +70,5 @@ def high_water_mark() -> float:
 def small_predictor() -> Predictor:
     """Return a quick predictor on the CPU, with the config for synthetic scenes, random weights and few regions."""
     few = ["rpn.inference.before_nms=100", "rpn.inference.after_nms=10", "roi.max_predictions=5"]
-    return random_predictor("scenes_r18", SIZE, few, torch.device("cpu"))
+    options = PredictionOptions(confidence=True)
+    return random_predictor("scenes_r18", SIZE, few, torch.device("cpu"), options=options)

@@ -92,7 +92,9 @@ def load_model(
     """Load a trained model; exported as ``seamseg.load_model``.
 
     Args:
-        path: Path of a run folder, a model folder, or another model that ``seamseg predict`` accepts.
+        path: Path of a run folder, a model folder, or another model that ``seamseg predict`` accepts; or
+            ``hf://ORG/NAME[@REVISION]``, a model folder on the Hugging Face Hub, which is downloaded once and requires
+            the package huggingface_hub.
         device: Device of torch, such as ``cpu`` or ``cuda:1``. None selects ``cuda`` if there is a GPU, else ``cpu``.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 on devices with instructions for it, where it is faster and
             slightly less accurate, else float32.

@@ -2,7 +2,15 @@
 
 from seamseg.builders.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.builders.initial_weights import build_initialized_network
-from seamseg.builders.model import LoadedModel, build_model, export_model, import_model, open_model, with_eval_norm
+from seamseg.builders.model import (
+    LoadedModel,
+    Publication,
+    build_model,
+    export_model,
+    import_model,
+    open_model,
+    with_eval_norm,
+)
 from seamseg.builders.network import build_fusion, build_network
 from seamseg.builders.predictor import PredictionOptions, build_predictor
 from seamseg.builders.training import build_trainer
@@ -10,6 +18,7 @@ from seamseg.builders.training import build_trainer
 __all__ = [
     "LoadedModel",
     "PredictionOptions",
+    "Publication",
     "build_evaluation_loader",
     "build_fusion",
     "build_initialized_network",

@@ -21,7 +21,7 @@ from seamseg.errors import ModelError
 from seamseg.export.hub_weights import HUB
 from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile
-from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_folder
+from seamseg.export.model_folder import ALL_FILES, EXAMPLE_FILE, load_model_file, write_model_folder
 from seamseg.export.published import load_published
 from seamseg.export.published_semantic import load_semantic
 from seamseg.io.files import check_free
@@ -133,7 +133,22 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
     return published.notes
 
 
-def export_model(run: Path, out: Path, overwrite: bool) -> None:
+@dataclass(frozen=True)
+class Publication:
+    """What a publisher adds to the card of a model.
+
+    Attributes:
+        license: License of the weights as the Hugging Face Hub names it; None leaves it open.
+        example: JPEG file with a prediction; None for none.
+        repository: Repository on the Hub, ``ORG/NAME``; None if the model is not uploaded.
+    """
+
+    license: str | None = None
+    example: bytes | None = None
+    repository: str | None = None
+
+
+def export_model(run: Path, out: Path, overwrite: bool, publication: Publication | None = None) -> None:
     """Write a model, such as the best one of a run, as a model folder with a model card.
 
     Paths of this machine are removed: ``data.root`` becomes null, and paths in ``body.weights`` and ``init_from`` are
@@ -143,6 +158,7 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
         run: Any model that can be opened; a run folder also provides the scores for the model card.
         out: Output folder; missing or empty.
         overwrite: Whether to replace an existing model folder ``out``.
+        publication: License, picture and repository for the model card; None for none.
 
     Raises:
         SeamsegError: There is no model, it is damaged, or ``out`` contains other files.
@@ -153,8 +169,14 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
     root = model.experiment.data.root
     data_set = None if root is None else Path(root).resolve().name
     model = replace(model, experiment=_without_paths(model.experiment))
-    facts = _facts(out.resolve().name, model, data_set, _best_validation(run, model.experiment.task))
-    write_model_folder(out, _model_file(model), model_card(facts), overwrite)
+    publication = publication or Publication()
+    facts = replace(
+        _facts(out.resolve().name, model, data_set, _best_validation(run, model.experiment.task)),
+        license=publication.license,
+        repository=publication.repository,
+        example=None if publication.example is None else EXAMPLE_FILE,
+    )
+    write_model_folder(out, _model_file(model), model_card(facts), overwrite, publication.example)
 
 
 def _model_file(model: LoadedModel) -> ModelFile:
@@ -167,7 +189,8 @@ def _without_paths(experiment: Experiment) -> Experiment:
     if weights is not None and not weights.startswith(HUB):
         weights = Path(weights).name
     body = experiment.body.model_copy(update={"weights": weights})
-    models = tuple(Path(given).name for given in experiment.init_from)  # parts contain no slash
+    # Parts contain no slash.
+    models = tuple(given if given.startswith(HUB) else Path(given).name for given in experiment.init_from)
     return experiment.model_copy(update={"data": data, "body": body, "init_from": models})
 
 

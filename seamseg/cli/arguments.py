@@ -15,8 +15,8 @@ Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
 def add_model(arguments: Arguments) -> None:
     """Add ``MODEL``, a trained network of any task except classification."""
     accepted = (
-        "run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
-        "semantic model (.pth.tar)"
+        "run folder, model folder, file such as model.safetensors, hf://ORG/NAME[@REVISION] on the Hugging Face Hub, "
+        "published seamseg archive (.zip), or published semantic model (.pth.tar)"
     )
     arguments.add_argument("model", type=Path, metavar="MODEL", help=accepted)
 

@@ -28,6 +28,7 @@ from seamseg.cli.arguments import (
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
+from seamseg.export.hub_models import hub_model
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import FolderOutcome, predict_images
 from seamseg.predict.images import find_frames, find_input_images, image_folder
@@ -255,7 +256,10 @@ def check_video_kinds(write: Sequence[OutputKind], path: Path) -> None:
 
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
-    given = vars(prediction_options(options)) | {"model": str(options.model), "precision": predictor.precision}
+    given = vars(prediction_options(options)) | {
+        "model": hub_model(options.model) or str(options.model),
+        "precision": predictor.precision,
+    }
     del given["confidence"]  # follows from the outputs
     return {key: value for key, value in given.items() if value is not None}
 

@@ -89,6 +89,9 @@ class ModelFacts:
         scores: Scores on ``val_split`` at the original size of the images, in 0 … 1, by the task's keys of ``SCORES``.
             Undefined scores are None. Empty if there are no measurements.
         iteration: Training iteration of the weights and scores; None if unknown.
+        license: License of the weights as the Hugging Face Hub names it; None leaves it to the publisher.
+        repository: Repository on the Hub, ``ORG/NAME``; None if the model is not uploaded.
+        example: File name of a picture with a prediction; None for none.
     """
 
     name: str
@@ -103,16 +106,21 @@ class ModelFacts:
     command: str
     scores: Mapping[str, float | None]
     iteration: int | None
+    license: str | None = None
+    repository: str | None = None
+    example: str | None = None
 
 
 def model_card(facts: ModelFacts) -> str:
-    """Format the README.md of a model; the license is left to the publisher of the model."""
+    """Format the README.md of a model; a license that is not known is left to the publisher of the model."""
     sections = [_introduction(facts), _use(facts), _data(facts), _scores(facts), _training(facts)]
-    return f"---\n{_metadata(facts)}{LICENSE}---\n\n" + "\n".join(sections)
+    unknown = LICENSE if facts.license is None else ""
+    return f"---\n{_metadata(facts)}{unknown}---\n\n" + "\n".join(sections)
 
 
 def _metadata(facts: ModelFacts) -> str:
-    content: dict[str, Any] = {
+    content: dict[str, Any] = {} if facts.license is None else {"license": facts.license}
+    content |= {
         "library_name": LIBRARY,
         "pipeline_tag": HUB_TASKS[facts.task],
         "tags": list(TAGS[facts.task]),
@@ -137,6 +145,7 @@ def _introduction(facts: ModelFacts) -> str:
         f"parameters and was trained with seamseg {facts.version} "
         "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
         "CVPR 2018).\n"
+        + ("" if facts.example is None else f"\n![Prediction of the model on an example]({facts.example})\n")
     )
 
 
@@ -150,19 +159,22 @@ def _output(facts: ModelFacts) -> str:
 
 
 def _use(facts: ModelFacts) -> str:
-    name = shlex.quote(facts.name)
+    name, model = shlex.quote(facts.name), facts.name
+    download = f"hf download USER/{name} --local-dir {name}\n"
+    if facts.repository is not None:
+        name = model = f"hf://{facts.repository}"
+        download = "pip install huggingface_hub\n"
     return f"""## Use
 
 ```sh
-hf download USER/{name} --local-dir {name}
-seamseg predict {name} IMAGES OUT
+{download}seamseg predict {name} IMAGES OUT
 seamseg evaluate {name} --data DATASET --split {shlex.quote(facts.val_split)}
 ```
 
 ```python
 import seamseg
 
-model = seamseg.load_model({facts.name!r})
+model = seamseg.load_model({model!r})
 ```
 
 | file | content |

@@ -7,6 +7,7 @@
     categories.json     the classes in the order of the network, in COCO panoptic format
     SHA256SUMS          checksums of these three files
     README.md           the model card, if there is one; it may be edited
+    example.jpg         the picture of the model card, if there is one
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seamseg.errors import ModelError, SeamsegError
+from seamseg.export.hub_models import CATEGORIES_FILE, download_model, hub_model
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, read_model, save_model
 from seamseg.export.published import load_published
 from seamseg.export.published_archive import CONFIG, METADATA, holds_published
@@ -24,13 +26,14 @@ from seamseg.io.checksums import SUMS_FILE, check_sums, sums_of
 from seamseg.io.files import atomic_directory, write_text
 from seamseg.runtime.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
 
-CATEGORIES_FILE = "categories.json"
-CARD_FILE = "README.md"
+CARD_FILE, EXAMPLE_FILE = "README.md", "example.jpg"
 SUMMED = (CATEGORIES_FILE, SETTINGS_FILE, MODEL_FILE)
-ALL_FILES = (*SUMMED, SUMS_FILE, CARD_FILE)
+ALL_FILES = (*SUMMED, SUMS_FILE, CARD_FILE, EXAMPLE_FILE)
 
 
-def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwrite: bool) -> None:
+def write_model_folder(
+    folder: Path, model: ModelFile, card: str | None, overwrite: bool, example: bytes | None = None
+) -> None:
     """Write a model folder atomically.
 
     Args:
@@ -38,6 +41,7 @@ def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwri
         model: Model to write.
         card: Content of README.md; None writes no README.md.
         overwrite: Whether to replace an existing model folder.
+        example: Content of example.jpg; None writes no picture.
 
     Raises:
         SeamsegError: The folder contains other files.
@@ -52,6 +56,8 @@ def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwri
         write_text(temporary / SUMS_FILE, sums_of(temporary, SUMMED))
         if card is not None:
             write_text(temporary / CARD_FILE, card)
+        if example is not None:
+            (temporary / EXAMPLE_FILE).write_bytes(example)
 
     atomic_directory(folder, write, ALL_FILES if overwrite else None)
 
@@ -85,11 +91,16 @@ def load_model_file(path: Path) -> ModelFile:
         path: A run folder (its best model, or its latest checkpoint before the first validation), a model folder (whose
             checksums are verified), a ``.safetensors`` file written by this package, a checkpoint, a model published by
             the authors of Seamless Scene Segmentation: the ``.zip`` archive or the folder it was unpacked to, or the
-            torch file of the semantic model published with In-Place ABN.
+            torch file of the semantic model published with In-Place ABN; or ``hf://ORG/NAME[@REVISION]``, a model
+            folder on the Hugging Face Hub.
 
     Raises:
         SeamsegError: There is no model, or it is damaged, has been changed, or has an unknown format.
     """
+    source = hub_model(path)
+    if source is not None:
+        folder = download_model(source)
+        return read_model_folder(folder) if is_model_folder(folder) else read_model(folder / MODEL_FILE)
     if path.is_dir():
         return _load_folder(path)
     if not path.exists():
