@@ -12,13 +12,14 @@ import numpy as np
 from seamseg.structures.categories import Color
 from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture
+from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, text_width
 
 RIGHT: Color = (23, 107, 135)
 GAP: Color = (232, 170, 150)
 _RULE: Color = (226, 230, 234)
 _COUNT: Color = (170, 178, 186)
-_SIZE, _MARGIN, _PLOT, _COUNTS, _GUTTER, _HEAD, _FOOT = 16, 36, 300, 54, 96, 60, 64
+_SIZE, _MARGIN, _PLOT, _COUNTS, _GUTTER, _HEAD, _FOOT = 16, 36, 300, 54, 96, 60, 84
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Possible upper ends of the axis of risk."""
 
@@ -77,14 +78,18 @@ def _draw_reliability(canvas: Picture, top: int, left: int, bins: Sequence[tuple
             bottom, low, high = (top + _PLOT - round(_PLOT * value) for value in (0, accuracy, score))
             canvas[min(low, high) : max(low, high), x0 + 1 : x1] = GAP
             canvas[max(low, high) if low < high else low : bottom, x0 + 1 : x1] = RIGHT
-            canvas[low : low + 2, x0 + 1 : x1] = RIGHT
+            canvas[min(low, bottom - 2) : min(low + 2, bottom), x0 + 1 : x1] = RIGHT
             base = top + _PLOT + 28 + _COUNTS
             canvas[base - max(1, round((_COUNTS - 16) * num / most)) : base, x0 + 1 : x1] = _COUNT
     _draw_line(canvas, [(left, top + _PLOT), (left + _PLOT, top)], GRAY, 1)
+    for line, (color, text) in enumerate(((RIGHT, "accuracy"), (GAP, "gap to the mean score"))):
+        y = top + 14 + line * (_SIZE + 8)
+        fill_rounded(canvas, (y, left + 12, y + _SIZE, left + 12 + _SIZE), 3, color)
+        draw_text(canvas, text, left + 20 + _SIZE, y + round(0.85 * _SIZE), _SIZE - 2, GRAY)
     base = top + _PLOT + 28 + _COUNTS
     canvas[base, left : left + _PLOT] = GRAY
     draw_text(canvas, "number", left - 10 - text_width("number", _SIZE - 3), base, _SIZE - 3, GRAY)
-    _draw_centered(canvas, f"score; the largest bin has {most:,}", left + _PLOT // 2, base + 22)
+    _draw_centered(canvas, f"score, %; the largest bin has {most:,}", left + _PLOT // 2, base + 22)
 
 
 def _draw_curve(canvas: Picture, top: int, left: int, curve: Sequence[tuple[float, float]]) -> None:

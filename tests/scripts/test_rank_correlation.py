@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rank_correlation.py"
-sys.path.append(str(SCRIPT.parent))
-from rank_correlation import spearman  # noqa: E402
+SPEC = spec_from_file_location("rank_correlation", SCRIPT)
+assert SPEC is not None
+MODULE = module_from_spec(SPEC)
+SPEC.loader.exec_module(MODULE)
 
 
 def run(folder: Path, errors: list[float], table: str) -> subprocess.CompletedProcess[str]:
@@ -43,4 +46,4 @@ def test_rank_correlation_without_common_images_is_refused(tmp_path: Path) -> No
 def test_spearman_of_equal_values_uses_their_mean_rank() -> None:
     """Ranks 1, 2.5, 2.5, 4 and 1, 3, 2, 4."""
     expected = np.corrcoef([1, 2.5, 2.5, 4], [1, 3, 2, 4])[0, 1]
-    assert spearman([0.1, 0.2, 0.2, 0.9], [5, 7, 6, 8]) == pytest.approx(expected)
+    assert MODULE.spearman([0.1, 0.2, 0.2, 0.9], [5, 7, 6, 8]) == pytest.approx(expected)
