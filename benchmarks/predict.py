@@ -24,6 +24,7 @@ from benchmarks.predict_memory import ALL_KINDS, memory_row
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
 from benchmarks.timing import Side, medians
+from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.images import read_image
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_images
@@ -116,6 +117,7 @@ def bare_network(predictor: Predictor, paths: list[Path]) -> Side:
 def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple[OutputKind, ...]) -> Side:
     """Return a side that gives milliseconds per image of ``seamseg predict`` after the model is loaded."""
     predictor = copy(predictor)
+    assert isinstance(predictor.fusion, PanopticFusion)
     predictor.fusion = replace(predictor.fusion, confidence="confidence" in kinds)
 
     def once() -> float:

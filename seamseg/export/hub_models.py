@@ -34,7 +34,7 @@ def hub_model(path: Path | str) -> str | None:
         >>> hub_model("runs/street") is None
         True
     """
-    match = re.match(r"hf:/+", str(path))
+    match = re.match(r"hf:(?:/+|$)", str(path))
     return None if match is None else HUB + str(path)[match.end() :]
 
 

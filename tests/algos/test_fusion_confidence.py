@@ -9,6 +9,7 @@ import pytest
 import torch
 from oracles import confidence as oracle
 from oracles.paste import paste_values
+from oracles.upsample_argmax import enlarged
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -99,7 +100,7 @@ def test_confidence_of_given_classes_is_the_probability_of_those() -> None:
     semantics, nothing = semantics_of(), detections().rows(torch.zeros(0).long())
     classes = torch.zeros(SIZE, dtype=torch.int64)
     fused = FUSION.with_classes(nothing, classes, semantics.size, semantics)
-    expected = oracle.enlarged(semantics, SIZE).softmax(0)[0]
+    expected = enlarged(semantics, SIZE).softmax(0)[0]
     assert fused.confidence is not None
     torch.testing.assert_close(fused.confidence.double(), expected, atol=2e-5, rtol=0)
 

@@ -16,7 +16,6 @@ from oracles.calibration import calibration_error
 from support.panoptic_pairs import Side, listed, write_side
 
 from seamseg.builders import PredictionOptions, build_predictor, open_model
-from seamseg.visualization.images import Picture
 
 FILES = {"calibration.json", "calibration.csv", "calibration.png"}
 
@@ -113,7 +112,7 @@ def test_score_calibration_without_scores_and_maps_is_refused(refuses: Any, tmp_
 def test_score_calibration_of_objects_leaves_out_detections_on_crowd(
     command: Any, refuses: Any, tmp_path: Path
 ) -> None:
-    truth = {
+    truth: dict[str, Any] = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": 40, "width": 40}],
         "categories": [{"id": 3, "name": "car"}],
         "annotations": [
@@ -145,7 +144,7 @@ def predicted(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> Path:
     return out
 
 
-def read(path: Path) -> Picture:
+def read(path: Path) -> Any:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 

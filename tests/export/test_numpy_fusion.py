@@ -82,7 +82,7 @@ def random_scene(seed: int) -> tuple[Detections, Tensor]:
 @pytest.mark.parametrize("seed", range(5))
 def test_fuse_random_scenes_equal_native_fusion(seed: int) -> None:
     found, semantics = random_scene(seed)
-    expected = native_fuse(
+    expected, _ = native_fuse(
         found, semantics, num_stuff=5, score_threshold=0.2, overlap_threshold=0.4, min_stuff_area=300
     )
     result = fuse(outputs(found, semantics, 5), description(5, 0.2, 0.4, 300))

@@ -1,46 +1,67 @@
-"""The script that compares a ranking with the scores of its images."""
+"""The script that compares a ranking with the true errors of its images."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.panoptic_pairs import Side, listed, write_side
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rank_correlation.py"
-SPEC = spec_from_file_location("rank_correlation", SCRIPT)
+SPEC = spec_from_file_location(
+    "rank_correlation", Path(__file__).resolve().parents[2] / "scripts" / "rank_correlation.py"
+)
 assert SPEC is not None
 MODULE = module_from_spec(SPEC)
 SPEC.loader.exec_module(MODULE)
 
 
-def run(folder: Path, errors: list[float], table: str) -> subprocess.CompletedProcess[str]:
+def write_ranking(folder: Path, names: list[str]) -> Path:
     entries = [
-        {"file_name": f"sub/{place}.jpg", "expected_error": error, "pixels": error, "things": None}
-        for place, error in enumerate(errors)
+        {"file_name": f"{name}.jpg", "expected_error": 1 - place / 10, "pixels": 1 - place / 10, "things": None}
+        for place, name in enumerate(names)
     ]
     (folder / "ranking.json").write_text(json.dumps(entries))
-    (folder / "images.csv").write_text(table)
-    words = [sys.executable, str(SCRIPT), str(folder / "ranking.json"), str(folder / "images.csv")]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    return folder / "ranking.json"
 
 
-def test_rank_correlation_of_opposite_orders_is_one_and_unscored_images_are_left_out(tmp_path: Path) -> None:
-    table = "image_id,file_name,pq\n1,sub/0.png,0.1\n2,sub/1.png,0.2\n3,2.png,0.5\n4,3.png,0.9\n5,4.png,\n"
-    done = run(tmp_path, [0.9, 0.5, 0.4, 0.1, 0.05], table)
-    assert "expected_error: rank correlation 1.00" in done.stdout
-    assert "things" not in done.stdout
-    assert "mean PQ 10.0 of the first 1 images, 42.5 of 4" in done.stdout
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Four images of sky with a car; in image N, the prediction misses N columns of the car, and all of it in 3."""
+    ids = np.ones((4, 8), np.int64)
+    ids[:, 2:5] = 2
+    true = Side(ids, listed(ids, {1: 7, 2: 3}, set()))
+    sides = []
+    for columns in range(4):
+        found = ids.copy()
+        found[:, 2 : 2 + columns] = 1
+        sides.append(Side(found, listed(found, {1: 7, 2: 3}, set())))
+    return write_side(tmp_path, "truth", [true] * 4), write_side(tmp_path, "results", sides, bare=True)
 
 
-def test_rank_correlation_without_common_images_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, [0.9, 0.5], "image_id,file_name,pq\n1,a.png,0.1\n")
-    assert done.returncode == 1
-    assert "in common" in done.stderr
+def test_true_errors_by_hand(files: tuple[Path, Path]) -> None:
+    errors = MODULE.true_errors(*files)
+    assert [errors[f"00{image}"]["pixels"] for image in range(4)] == pytest.approx([0, 4 / 32, 8 / 32, 12 / 32])
+    assert [errors[f"00{image}"]["things"] for image in range(4)] == pytest.approx([0, 0, 1, 1])
+    assert errors["001"]["expected_error"] == pytest.approx(1 - (2 / 3 + 5 / 6) / 2)
+
+
+def test_rank_correlation_of_the_right_order_is_one(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MODULE.main(write_ranking(tmp_path, ["003", "002", "unknown", "001", "000"]), *files)
+    printed = capsys.readouterr().out
+    assert "pixels and wrong pixels: rank correlation 1.00; first quarter 37.5 %, all 18.8 %" in printed
+    assert "RQ" not in printed
+    MODULE.main(write_ranking(tmp_path, ["000", "001", "002", "003"]), *files)
+    assert "rank correlation -1.00" in capsys.readouterr().out
+
+
+def test_rank_correlation_without_common_images_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="in common"):
+        MODULE.main(write_ranking(tmp_path, ["a", "001"]), *files)
 
 
 def test_spearman_of_equal_values_uses_their_mean_rank() -> None:
