@@ -46,7 +46,7 @@ def fuse_rows(rounds: int, size: Size, num_objects: int) -> list[Row]:
     settings = {"num_stuff": NUM_STUFF, "score_threshold": SCORE, "overlap_threshold": OVERLAP}
 
     def ours() -> PanopticSegmentation:
-        return fuse(detections, semantics, **settings, min_stuff_area=MIN_AREA)  # type: ignore[arg-type]
+        return fuse(detections, semantics, **settings, min_stuff_area=MIN_AREA)[0]  # type: ignore[arg-type]
 
     def peer() -> tuple[Tensor, list[int]]:
         return whole_fusion(detections, semantics)

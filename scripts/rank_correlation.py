@@ -1,4 +1,6 @@
-"""Compare a ranking of images with their true errors: python scripts/rank_correlation.py RANKING.json GT.json PRED.json.
+"""Compare a ranking of images with their true errors.
+
+python scripts/rank_correlation.py RANKING.json GT.json PRED.json
 
 RANKING.json is written by `seamseg rank`, GT.json is the annotation of the same images, and PRED.json is written by
 `seamseg predict --write panoptic`. Prints Spearman's rank correlation of each expected error with the true one: 1 if
