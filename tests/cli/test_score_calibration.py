@@ -1,4 +1,4 @@
-"""Calibration, confidence maps and `seamseg rank` on the command line: their files agree with each other."""
+"""`--calibration` of `seamseg score` and `evaluate`, and confidence maps: their files agree with each other."""
 
 from __future__ import annotations
 
@@ -211,40 +211,3 @@ def test_pixel_calibration_of_files_equals_a_loop_over_pixels(
     assert pixels["all"]["num"] == len(scores) > 0
     assert pixels["all"]["ece"] == pytest.approx(calibration_error(scores, right, [()] * len(scores), 15, 1))
     assert pixels["all"]["confidence"] == pytest.approx(math.fsum(scores) / len(scores))
-
-
-def test_rank_orders_images_by_expected_error_and_lists_them(
-    command: Any, run_dir: Path, data: Path, tmp_path: Path
-) -> None:
-    out, images = tmp_path / "ranked", data / "images" / "val"
-    result = command("rank", run_dir, images, out, "--top=2", "--device=cpu", "--precision=float32")
-    assert result.code == 0
-    ranking = json.loads((out / "ranking.json").read_text())
-    assert {entry["file_name"] for entry in ranking} == {path.name for path in images.iterdir()}
-    errors = [entry["expected_error"] for entry in ranking]
-    assert errors == sorted(errors, reverse=True)
-    listed_paths = (out / "top.txt").read_text().splitlines()
-    assert [Path(path).name for path in listed_paths] == [entry["file_name"] for entry in ranking[:2]]
-    assert all(entry["file_name"] in result.out for entry in ranking[:2])
-    assert ranking[2]["file_name"] not in result.out
-    labels = ("--write=labelstudio", "--device=cpu")
-    assert command("predict", run_dir, out / "top.txt", tmp_path / "labels", *labels).code == 0
-    assert len(json.loads((tmp_path / "labels" / "labelstudio.json").read_text())) == 2
-    again = command("rank", run_dir, images, out, "--resume", "--device=cpu", "--precision=float32")
-    assert "(3 of them in an earlier run)" in again.out
-    assert json.loads((out / "ranking.json").read_text()) == ranking
-    assert len((out / "top.txt").read_text().splitlines()) == 3
-
-
-def test_rank_of_confidence_maps_is_their_mean(
-    command: Any, run_dir: Path, data: Path, predicted: Path, tmp_path: Path
-) -> None:
-    given = (run_dir, data / "images" / "val", tmp_path / "ranked", "--device=cpu")
-    assert command("rank", *given).code == 0
-    for entry in json.loads((tmp_path / "ranked" / "ranking.json").read_text()):
-        levels = read(predicted / "confidence" / f"{Path(entry['file_name']).stem}.png")
-        assert entry["pixels"] == pytest.approx(1 - levels.mean() / 65535, abs=1e-4)
-
-
-def test_rank_of_a_video_is_refused(refuses: Any, run_dir: Path, tmp_path: Path) -> None:
-    assert "frames" in refuses("rank", run_dir, tmp_path / "a.mp4", tmp_path / "out")
