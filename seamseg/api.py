@@ -17,7 +17,7 @@ from seamseg.builders import PredictionOptions
 from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 from seamseg.predict import Predictor
-from seamseg.predict.images import read_within_limit
+from seamseg.predict.images import MOST_PIXELS, MOST_TILED_PIXELS, read_within_limit
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.precision import AnyPrecision
@@ -69,7 +69,7 @@ class Model:
         return self._result(images)
 
     def _result(self, image: ImageLike) -> Result:
-        picture = _picture(image)
+        picture = _picture(image, MOST_PIXELS if self.predictor.tiling is None else MOST_TILED_PIXELS)
         (found,) = self.predictor.predict([self.predictor.prepare(picture)])
         return Result(picture, self.categories, found, self.task)
 
@@ -88,6 +88,8 @@ def load_model(
     eval_norm: float = 0.0,
     compile: bool = False,
     confidence: bool = False,
+    tile: tuple[int, int] | None = None,
+    overlap: int | None = None,
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
@@ -110,6 +112,10 @@ def load_model(
         compile: Whether ``torch.compile`` compiles the network, once for images of all sizes. The first predictions
             take minutes.
         confidence: Whether results have the confidence of every pixel; see :attr:`Result.confidence`.
+        tile: Height and width of the tiles that large images are predicted in, in pixels of the image. Each tile is
+            predicted as an image of its own, and objects that several tiles see are joined. None predicts on whole
+            images.
+        overlap: Minimum overlap of neighboring tiles in pixels; None uses a quarter of the tile's shorter side.
 
     Returns:
         The model on the chosen device.
@@ -137,15 +143,17 @@ def load_model(
         eval_norm,
         compile,
         confidence,
+        tile,
+        overlap,
     )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)
     return Model(builders.build_predictor(model, chosen, options), model.output_categories, model.experiment.task)
 
 
-def _picture(image: ImageLike) -> NDArray[np.uint8]:
+def _picture(image: ImageLike, most_pixels: int) -> NDArray[np.uint8]:
     if isinstance(image, (str, os.PathLike)):
-        return read_within_limit(expand_home(image))
+        return read_within_limit(expand_home(image), most_pixels)
     if isinstance(image, np.ndarray):
         check_picture(image)
         return image if image.flags.writeable else image.copy()  # torch warns about read-only arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seamseg.ops.bootstrapped_cross_entropy import upsample_probability
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.fusion import panoptic_fusion, paste_probabilities, upsample_argmax
+from seamseg.ops.fusion import Patch, panoptic_fusion, paste_probabilities, upsample_argmax
 from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
 
 
@@ -102,6 +102,29 @@ class PanopticFusion:
             confidence = pixel_confidence(segmentation, scaled.rows(things), semantics)
         return FusedImage(segmentation, scaled, classes, confidence=confidence)
 
+    def with_patches(
+        self, categories: Tensor, scores: Tensor, patches: Iterable[Patch], classes: Tensor, scale: float
+    ) -> PanopticSegmentation:
+        """Return the segmentation of a large image from masks at its size; see :func:`fuse_patches`.
+
+        Args:
+            categories: D int64, the classes of the objects, 0-based among the things.
+            scores: D scores, descending and above ``score_threshold``.
+            patches: Masks of the objects.
+            classes: H×W uint8 on the CPU, the class of every pixel.
+            scale: Number of pixels of the image per pixel of the network's input.
+        """
+        min_area = self.min_stuff_area * (classes.numel() if self.min_stuff_area < 1 else scale)
+        return fuse_patches(
+            categories,
+            scores,
+            patches,
+            classes,
+            num_stuff=self.num_stuff,
+            overlap_threshold=self.overlap_threshold,
+            min_stuff_area=min_area,
+        )
+
 
 @dataclass(frozen=True)
 class RenumberedFusion:
@@ -180,13 +203,20 @@ def fuse(
     else:
         order, masks = detections.classes[:0], detections.masks.new_zeros(0, 1, 1)
     fused = panoptic_fusion(masks[order], detections.boxes[order], semantics, overlap_threshold, min_stuff_area)
-    things, rest = order[fused.kept], fused.classes
-    classes = torch.cat([rest.new_tensor([VOID]), detections.classes[things] + num_stuff, rest])
-    scores = detections.scores[things].float()
-    scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(len(rest))])
+    things = order[fused.kept]
+    segmentation = _segmentation(
+        fused.ids, detections.classes[things], detections.scores[things], fused.classes, num_stuff
+    )
+    return segmentation, things
+
+
+def _segmentation(ids: Tensor, things: Tensor, scores: Tensor, rest: Tensor, num_stuff: int) -> PanopticSegmentation:
+    """Return a segmentation from the categories and scores of its things, and the classes of its other segments."""
+    classes = torch.cat([rest.new_tensor([VOID]), things + num_stuff, rest])
+    scores = torch.cat([scores.new_zeros(1).float(), scores.float(), scores.new_ones(len(rest)).float()])
     crowd = classes >= num_stuff
     crowd[: len(things) + 1] = False
-    return PanopticSegmentation(fused.ids, classes, crowd, scores), things
+    return PanopticSegmentation(ids, classes, crowd, scores)
 
 
 def pixel_confidence(segmentation: PanopticSegmentation, things: Detections, semantics: SemanticLogits) -> Tensor:
@@ -217,6 +247,63 @@ def pixel_confidence(segmentation: PanopticSegmentation, things: Detections, sem
         own = ids[patch.window] == segment
         confidence[patch.window][own] = (patch.mask * score.float())[own]
     return confidence
+
+
+_STRIP_PIXELS = 1 << 22
+"""Number of pixels whose stuff is placed at once by :func:`fuse_patches`."""
+
+
+def fuse_patches(
+    categories: Tensor,
+    scores: Tensor,
+    patches: Iterable[Patch],
+    semantics: Tensor,
+    *,
+    num_stuff: int,
+    overlap_threshold: float,
+    min_stuff_area: float,
+) -> PanopticSegmentation:
+    """Fuse as :func:`fuse` does, but objects with masks of any resolution, on the CPU, with five bytes per pixel.
+
+    Args:
+        categories: D int64, the classes of the objects, 0-based among the things.
+        scores: D scores, descending.
+        patches: Masks of the objects in this order; each is needed only once.
+        semantics: H×W uint8, the class of every pixel; 255 means no class.
+        num_stuff: Number of stuff classes.
+        overlap_threshold: Maximum fraction of an object's pixels that may already be taken; otherwise it is dropped.
+        min_stuff_area: Minimum number of free pixels of a segment; classes without free pixels never get one.
+
+    Returns:
+        The segmentation, with int32 ids.
+    """
+    ids = torch.zeros(semantics.shape, dtype=torch.int32)
+    kept: list[int] = []
+    for number, patch in enumerate(patches):
+        window = ids[patch.window]
+        free = patch.mask & (window == 0)
+        area, free_area = int(patch.mask.sum()), int(free.sum())
+        if area == 0 or (area - free_area) / area <= overlap_threshold:
+            kept.append(number)
+            window[free] = len(kept)
+    rest = _place_classes(ids, semantics, len(kept) + 1, min_stuff_area)
+    return _segmentation(ids, categories[kept], scores[kept], rest, num_stuff)
+
+
+def _place_classes(ids: Tensor, semantics: Tensor, first_id: int, min_area: float) -> Tensor:
+    """Give ids to the free pixels, in place, one per class with enough of them, and return these classes."""
+    num_rows = max(1, _STRIP_PIXELS // max(1, ids.shape[1]))
+    strips = list(zip(torch.split(ids, num_rows), torch.split(semantics, num_rows), strict=True))
+    areas = torch.zeros(VOID + 1, dtype=torch.int64)
+    for owners, classes in strips:
+        areas += torch.bincount(classes[owners == 0], minlength=VOID + 1)
+    areas[VOID] = 0
+    found = ((areas > 0) & (areas >= min_area)).nonzero().squeeze(1)
+    id_of = torch.zeros(VOID + 1, dtype=torch.int32)
+    id_of[found] = torch.arange(first_id, first_id + len(found), dtype=torch.int32)
+    for owners, classes in strips:
+        torch.where(owners == 0, id_of[classes.int()], owners, out=owners)
+    return found
 
 
 def _by_falling_score(scores: Tensor, threshold: float) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from seamseg.algos.merging import Merge
+from seamseg.algos.tiles import Tiling
 from seamseg.builders.model import LoadedModel, with_eval_norm
 from seamseg.errors import SettingsError
 from seamseg.modules import fold_norms
@@ -14,7 +15,9 @@ from seamseg.modules.compilation import compile_network
 from seamseg.networks import SegmentationNet
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
+from seamseg.predict.tiled import TiledPredictor
 from seamseg.runtime.precision import AnyPrecision, Precision, PrecisionName, choose_precision, prefers_channels_last
+from seamseg.structures import Size
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,13 @@ class PredictionOptions:
             :func:`seamseg.modules.eval_norm.eval_norms`.
         compile: Whether the network runs compiled; see :mod:`seamseg.modules.compilation`.
         confidence: Whether to compute the confidence of every pixel; see :func:`seamseg.algos.fusion.pixel_confidence`.
+        tile: Height and width of the tiles that large images are predicted in, in pixels of the image; None predicts
+            on whole images.
+        overlap: Minimum overlap of neighboring tiles in pixels; None uses a quarter of the tile's shorter side.
 
     Raises:
-        SeamsegError: A threshold or the area is out of range.
+        SeamsegError: A threshold, the area, the tile or the overlap is out of range, or there is an overlap without a
+            tile.
     """
 
     precision: AnyPrecision = "auto"
@@ -53,6 +60,8 @@ class PredictionOptions:
     eval_norm: float = 0.0
     compile: bool = False
     confidence: bool = False
+    tile: Size | None = None
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "overlap_threshold"):
@@ -63,6 +72,16 @@ class PredictionOptions:
             raise SettingsError(
                 f"min_stuff_area must be a number of pixels or a fraction of the image, not {self.min_stuff_area}"
             )
+        if self.tile is None and self.overlap is not None:
+            raise SettingsError(f"an overlap of {self.overlap} pixels needs tiles; set the size of a tile, too")
+        _ = self.tiling  # checks tile and overlap
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """Tiles of large images; None for predictions on whole images."""
+        if self.tile is None:
+            return None
+        return Tiling(self.tile, min(self.tile) // 4 if self.overlap is None else self.overlap)
 
 
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
@@ -88,15 +107,11 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
     network = _for_inference(model, device, precision)
     if options.compile:
         compile_network(network, device)
-    return Predictor(
-        network,
-        model.transform,
-        replace(model.fusion, **given),
-        device,
-        Augmentation(options.scales, options.flip, options.merge),
-        precision,
-        only_objects=model.experiment.task in ("instance", "detection"),
-    )
+    fusion = replace(model.fusion, **given)
+    augmentation = Augmentation(options.scales, options.flip, options.merge)
+    only_objects = model.experiment.task in ("instance", "detection")
+    arguments = network, model.transform, fusion, device, augmentation, precision, only_objects
+    return Predictor(*arguments) if options.tiling is None else TiledPredictor(*arguments, options.tiling)
 
 
 def _for_inference(model: LoadedModel, device: torch.device, precision: PrecisionName) -> SegmentationNet:

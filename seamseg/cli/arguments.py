@@ -87,6 +87,17 @@ def add_augmentation(arguments: Arguments) -> None:
     arguments.add_argument("--merge", choices=MERGES, default="logits", help=merge)
 
 
+def add_tiles(arguments: Arguments) -> None:
+    """Add ``--tile`` and ``--overlap``."""
+    tile = (
+        "predict large images in overlapping tiles of this many pixels, and join objects across tiles; each tile is "
+        "resized like an image (default: whole images)"
+    )
+    arguments.add_argument("--tile", type=tile_size, metavar="SIDE|HxW", help=tile)
+    overlap = "minimum overlap of neighboring tiles in pixels (default: a quarter of the tile's shorter side)"
+    arguments.add_argument("--overlap", type=at_least_zero, metavar="PIXELS", help=overlap)
+
+
 def at_least_one(text: str) -> int:
     """Parse an integer >= 1."""
     return _at_least(1, text)
@@ -113,6 +124,15 @@ def image_size(text: str) -> tuple[int, int]:
         height, width = text.lower().split("x")
         return int(height), int(width)
     raise argparse.ArgumentTypeError(f"{text!r} is not of the form HxW, such as 256x512")
+
+
+def tile_size(text: str) -> tuple[int, int]:
+    """Parse the side of a square such as ``1024``, or height and width such as ``768x1024``."""
+    if text.isdecimal():
+        return int(text), int(text)
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return image_size(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number of pixels, such as 1024, nor of the form HxW")
 
 
 def _at_least(least: int, text: str) -> int:

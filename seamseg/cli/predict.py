@@ -22,6 +22,7 @@ from seamseg.cli.arguments import (
     add_model,
     add_out,
     add_overwrite,
+    add_tiles,
     at_least_one,
     at_least_zero,
 )
@@ -80,6 +81,9 @@ MISSING_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
 }
 """Outputs that a model does not have, by its task."""
 
+UNTILED_KINDS: tuple[OutputKind, ...] = ("raw", "confidence", "ranking")
+"""Outputs that need the class scores of a whole image."""
+
 TRACKED_KINDS: tuple[OutputKind, ...] = ("overlay", "panoptic", "semantic", "raw", "step")
 """Outputs of segments, which have constant ids with ``--track``."""
 
@@ -125,7 +129,7 @@ def add_batch_size(subcommand: argparse.ArgumentParser) -> None:
         type=at_least_one,
         default=1,
         metavar="N",
-        help="number of images of the same size to process at once (default: 1)",
+        help="number of images of the same size, or of tiles of an image, to process at once (default: 1)",
     )
 
 
@@ -187,6 +191,7 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
     )
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
     add_augmentation(subcommand)
+    add_tiles(subcommand)
     add_eval_norm(subcommand)
     add_compile(subcommand)
 
@@ -203,6 +208,8 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
         merge=options.merge,
         eval_norm=options.eval_norm,
         compile=options.compile,
+        tile=options.tile,
+        overlap=options.overlap,
     )
 
 
@@ -254,6 +261,23 @@ def check_video_kinds(write: Sequence[OutputKind], path: Path) -> None:
         raise SettingsError(f"--write {','.join(unfit)} needs image files; extract the frames of {path} first")
 
 
+def check_tile_kinds(given: argparse.Namespace, options: PredictionOptions) -> None:
+    """Check that outputs can be written for images that are predicted in tiles.
+
+    Raises:
+        SeamsegError: An output needs the class scores of a whole image, or things are to be tracked.
+    """
+    if options.tile is None:
+        return
+    if unfit := [kind for kind in given.write if kind in UNTILED_KINDS]:
+        raise SettingsError(
+            f"--write {','.join(unfit)} and --tile exclude each other: the class scores of a large image are never in "
+            "memory at once; choose other outputs, such as panoptic or instances"
+        )
+    if given.track:
+        raise SettingsError("--track and --tile exclude each other; track the things of whole frames")
+
+
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {
@@ -299,7 +323,9 @@ def run(options: argparse.Namespace) -> int:
         check_kinds(options.write, model)
         if gap is not None:
             check_tracking(model, process)
-        predictor = build_predictor(model, process.device, all_options(options, model))
+        chosen = all_options(options, model)
+        check_tile_kinds(options, chosen)
+        predictor = build_predictor(model, process.device, chosen)
         folder = results_folder(options, predictor, model.output_categories, process, video, gap)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options, predictor)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.image_rows import ImageRows
 from seamseg.data.images import has_twelve_bits
 from seamseg.errors import BrokenImageError
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
-from seamseg.predict.images import InputImage, read_within_limit
+from seamseg.predict.images import InputImage, read_large, read_within_limit
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, PredictionJob, overlapped
 from seamseg.predict.predictor import Prediction
@@ -101,19 +102,26 @@ def _predict_share(
     def skip(image: InputImage, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
-    def read(image: InputImage) -> NDArray[np.uint8]:
-        pixels = read_within_limit(image.path)
-        if has_twelve_bits(image.path, pixels):
+    def read(image: InputImage) -> NDArray[np.uint8] | ImageRows:
+        if job.predictor.tiling is None:
+            pixels: NDArray[np.uint8] | ImageRows = read_within_limit(image.path)
+        else:
+            pixels = read_large(image.path, whole="overlay" in job.folder.kinds)
+        if isinstance(pixels, np.ndarray) and has_twelve_bits(image.path, pixels):
             dark.append(image.file_name)
         return pixels
 
     def write(found: Predicted[InputImage]) -> tuple[InputImage, ItemOutput]:
+        if found.rows is not None and found.rows.has_twelve_bits:
+            dark.append(found.source.file_name)
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     def track(image: InputImage, found: Prediction) -> Prediction:
         return found if tracker is None else tracker.track(image.name, found)
 
+    number = kept
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
+        job = replace(job, on_tile=lambda done, total: advance(number + len(broken), f"tile {done} of {total}"))
         results = overlapped(job, share, read, write, skip, track)
         for number, (image, written) in enumerate(results, start=kept + 1):
             job.folder.note(image, written)

@@ -11,14 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.image_rows import ImageRows, open_rows
 from seamseg.data.image_size import image_size
 from seamseg.data.images import find_images, read_image
 from seamseg.data.input_folder import left_out_sentence, relative_name, unique_stems
 from seamseg.data.json_fields import check_file_names
 from seamseg.errors import BrokenImageError, DataError
+from seamseg.structures import Size
 
 MOST_PIXELS = 1 << 27
 """Maximum number of pixels of an image; ids, scores and overlay take 44 bytes of memory per pixel."""
+
+MOST_TILED_PIXELS = 1 << 29
+"""Maximum number of pixels of an image that is predicted in tiles."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,43 @@ class InputImage:
         return (self.path,)
 
 
-def read_within_limit(path: Path) -> NDArray[np.uint8]:
+def read_within_limit(path: Path, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """Read an image to segment, turned by its EXIF orientation, as H×W×3 uint8 RGB.
 
+    Args:
+        path: Path of the image.
+        most_pixels: Maximum number of pixels.
+
     Raises:
-        BrokenImageError: The file cannot be read, or has more than :data:`MOST_PIXELS` pixels.
+        BrokenImageError: The file cannot be read, or has more pixels.
     """
-    height, width = image_size(path)
-    if height * width > MOST_PIXELS:
-        reason = f"is {height}×{width} pixels (height×width), more than the limit of {MOST_PIXELS:,} pixels"
-        raise BrokenImageError(path, f"{reason}; make it smaller, or split it into pieces")
+    _check_size(path, image_size(path), most_pixels)
     return read_image(path, "upright")
+
+
+def read_large(path: Path, whole: bool) -> NDArray[np.uint8] | ImageRows:
+    """Read an image to segment in tiles, as :func:`read_within_limit` does, or open it for reading row by row.
+
+    Args:
+        path: Path of the image.
+        whole: Whether all pixels are needed at once.
+
+    Raises:
+        BrokenImageError: The file cannot be read, or has more than :data:`MOST_TILED_PIXELS` pixels.
+    """
+    rows = open_rows(path)
+    if rows is None:
+        return read_within_limit(path, MOST_TILED_PIXELS)
+    _check_size(path, rows.size, MOST_TILED_PIXELS)
+    return rows.read(0, rows.size[0]) if whole else rows
+
+
+def _check_size(path: Path, size: Size, most_pixels: int) -> None:
+    height, width = size
+    if height * width > most_pixels:
+        reason = f"is {height}×{width} pixels (height×width), more than the limit of {most_pixels:,} pixels"
+        advice = "; predict it in tiles with --tile" if height * width <= MOST_TILED_PIXELS else ""
+        raise BrokenImageError(path, f"{reason}{advice or '; make it smaller, or split it into pieces'}")
 
 
 def find_input_images(

@@ -15,7 +15,6 @@ from seamseg.data.png import write_panoptic_png
 from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
-from seamseg.metrics.average_precision import detected_instances
 from seamseg.metrics.calibration import confidence_levels
 from seamseg.predict.pre_annotations import cvat_entries, label_studio_entry
 from seamseg.predict.predictor import Prediction
@@ -77,7 +76,7 @@ class OutputWriter:
 
         Args:
             image: Image or frame that the files are named after.
-            picture: Pixels, H×W×3 uint8 RGB.
+            picture: Pixels, H×W×3 uint8 RGB; only overlays need them.
             found: Prediction for the image.
 
         Returns:
@@ -134,10 +133,7 @@ class OutputWriter:
 
 def instance_results(found: Prediction, categories: Categories, file_name: str) -> list[dict[str, Any]]:
     """Return the objects before fusion as COCO's results, without ``image_id``; masks may overlap."""
-    return [
-        {"file_name": file_name} | object_result(one, categories)
-        for one in detected_instances(found.detections, found.segmentation.size)
-    ]
+    return [{"file_name": file_name} | object_result(one, categories) for one in found.instances()]
 
 
 def object_result(one: Instance, categories: Categories) -> dict[str, Any]:

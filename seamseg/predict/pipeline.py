@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.image_rows import ImageRows
 from seamseg.errors import BrokenImageError
 from seamseg.io.workers import available_cores, ordered_map
 from seamseg.predict.outputs import OutputKind
 from seamseg.predict.predictor import Prediction, Predictor, Prepared
 from seamseg.predict.results_folder import Mode, ResultsFolder
+from seamseg.predict.tiled import OnTile, TiledPredictor, ignore_tile
 from seamseg.structures import Categories
 
 MOST_THREADS = 8
@@ -40,9 +42,10 @@ class PredictionJob:
         folder: Folder of the results.
         mode: How to treat a folder that is not empty.
         info: Entries of ``info`` in ``panoptic.json``.
-        batch_size: Maximum number of images in one batch of the network.
+        batch_size: Maximum number of images, or of tiles of one image, in one batch of the network.
         track_gap: Maximum number of consecutive frames in which a thing is not seen and keeps its id; None if things
             are not tracked.
+        on_tile: Called after each tile of a large image.
     """
 
     predictor: Predictor
@@ -51,6 +54,7 @@ class PredictionJob:
     info: Mapping[str, Any]
     batch_size: int = 1
     track_gap: int | None = None
+    on_tile: OnTile = ignore_tile
 
 
 def fingerprint(
@@ -62,7 +66,7 @@ def fingerprint(
 ) -> str:
     """Return a digest of everything that the results of a run depend on, apart from its images.
 
-    It covers weights, classes, thresholds, sizes, augmentation, precision and kinds of output.
+    It covers weights, classes, thresholds, sizes, augmentation, tiles, precision and kinds of output.
 
     Args:
         predictor: Predictor of the run.
@@ -86,6 +90,8 @@ def fingerprint(
     ]
     if track_gap is not None:
         parameters += [track_gap, None if video_path is None else video_path.stem]
+    if predictor.tiling is not None:
+        parameters.append(repr(predictor.tiling))
     digest = hashlib.sha256(json.dumps(parameters).encode())
     for name, tensor in sorted(predictor.network.state_dict().items()):
         digest.update(name.encode())
@@ -108,13 +114,15 @@ class Predicted(Generic[ImageT]):
 
     Attributes:
         source: Image as it was given to :func:`overlapped`.
-        picture: Pixels, H×W×3 uint8 RGB.
+        picture: Pixels, H×W×3 uint8 RGB; without rows if the image was read row by row.
         prediction: Prediction at the size of the image.
+        rows: File that was read row by row; None if the image was read whole.
     """
 
     source: ImageT
     picture: NDArray[np.uint8]
     prediction: Prediction
+    rows: ImageRows | None = None
 
 
 @dataclass(frozen=True)
@@ -122,25 +130,28 @@ class _Read(Generic[ImageT]):
     source: ImageT
     picture: NDArray[np.uint8]
     prepared: Prepared
+    rows: ImageRows | None = None
 
 
 def overlapped(
     job: PredictionJob,
     images: Iterable[ImageT],
-    read: Callable[[ImageT], NDArray[np.uint8]],
+    read: Callable[[ImageT], NDArray[np.uint8] | ImageRows],
     write: Callable[[Predicted[ImageT]], Written],
     on_broken: Callable[[ImageT, BrokenImageError], None],
     in_order: Callable[[ImageT, Prediction], Prediction] | None = None,
 ) -> Iterator[Written]:
     """Read, segment and write images, and yield the results of ``write`` in the order of the images.
 
-    Only a few images per core are in memory, however many there are.
+    Only a few images per core are in memory, however many there are. With tiles, only one image is read, predicted on
+    and written at a time.
 
     Args:
         job: Predictor, which is called in this thread, and batch size. Only consecutive images of one size share a
             batch, so the batch size does not change the predictions.
         images: Images to segment, in any form that ``read`` accepts.
-        read: Reads the pixels of an image, H×W×3 uint8 RGB; called in other threads.
+        read: Reads the pixels of an image, H×W×3 uint8 RGB, or opens it for reading them later; called in other
+            threads.
         write: Writes the prediction of an image; called in other threads.
         on_broken: Called in this thread with an image that cannot be read; such images are skipped.
         in_order: Changes the prediction of an image; called in this thread, in the order of the images.
@@ -148,10 +159,11 @@ def overlapped(
     Raises:
         OSError, ValueError: Errors of ``write``.
     """
-    threads = num_threads()
-    ahead = job.batch_size + threads
+    threads, batch_size, ahead = num_threads(), job.batch_size, job.batch_size + num_threads()
+    if isinstance(job.predictor, TiledPredictor):
+        threads, batch_size, ahead = 1, 1, 1
     prepared = ordered_map(partial(_read, job.predictor, read), images, threads=threads, ahead=ahead)
-    found = _predicted(job.predictor, _readable(prepared, on_broken), job.batch_size)
+    found = _predicted(job, _readable(prepared, on_broken), batch_size, on_broken)
     if in_order is not None:
         found = (replace(one, prediction=in_order(one.source, one.prediction)) for one in found)
     return ordered_map(write, found, threads=threads, ahead=ahead)
@@ -163,13 +175,16 @@ def num_threads() -> int:
 
 
 def _read(
-    predictor: Predictor, read: Callable[[ImageT], NDArray[np.uint8]], image: ImageT
+    predictor: Predictor, read: Callable[[ImageT], NDArray[np.uint8] | ImageRows], image: ImageT
 ) -> _Read[ImageT] | tuple[ImageT, BrokenImageError]:
     try:
         picture = read(image)
+        if isinstance(picture, np.ndarray):
+            return _Read(image, picture, predictor.prepare(picture))
+        assert isinstance(predictor, TiledPredictor), "only tiles are read row by row"
+        return _Read(image, np.zeros((0, picture.size[1], 3), np.uint8), predictor.prepare(picture), picture)
     except BrokenImageError as error:
         return image, error
-    return _Read(image, picture, predictor.prepare(picture))
 
 
 def _readable(
@@ -183,11 +198,24 @@ def _readable(
             on_broken(*one)
 
 
-def _predicted(predictor: Predictor, read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[Predicted[ImageT]]:
+def _predicted(
+    job: PredictionJob,
+    read: Iterable[_Read[ImageT]],
+    batch_size: int,
+    on_broken: Callable[[ImageT, BrokenImageError], None],
+) -> Iterator[Predicted[ImageT]]:
     for batch in _batches(read, batch_size):
-        predictions = predictor.predict([one.prepared for one in batch])
+        prepared = [one.prepared for one in batch]
+        if isinstance(job.predictor, TiledPredictor):
+            try:
+                predictions = job.predictor.predict(prepared, job.batch_size, job.on_tile)
+            except BrokenImageError as error:  # further down in a file that is read row by row
+                on_broken(batch[0].source, error)
+                continue
+        else:
+            predictions = job.predictor.predict(prepared)
         pairs = zip(batch, predictions, strict=True)
-        yield from (Predicted(one.source, one.picture, prediction) for one, prediction in pairs)
+        yield from (Predicted(one.source, one.picture, prediction, one.rows) for one, prediction in pairs)
 
 
 def _batches(read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[list[_Read[ImageT]]]:

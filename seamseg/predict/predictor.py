@@ -13,6 +13,7 @@ A single pass at scale 1 without flip gives the same prediction as no augmentati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage, PanopticFusion, RenumberedFusion
 from seamseg.algos.merging import MERGES, Merge, mean_logits, merged_classes
 from seamseg.algos.roi import DetectionSelector
+from seamseg.algos.tiles import Tiling
 from seamseg.data.resizing import network_size, resize_image
 from seamseg.data.transforms import InputTransform
 from seamseg.errors import SettingsError
@@ -35,6 +37,7 @@ from seamseg.runtime.precision import Precision, PrecisionName
 from seamseg.structures import (
     Detections,
     DrawnObjects,
+    Instance,
     PackedSequence,
     PanopticSegmentation,
     Predictions,
@@ -197,8 +200,12 @@ class Prediction:
         """Return what a picture of the prediction shows."""
         if self.shown_score is None:
             return self.segmentation
-        shown = self.detections.rows(self.detections.scores > self.shown_score)
-        return DrawnObjects(self.segmentation.size, detected_instances(shown, self.segmentation.size))
+        return DrawnObjects(self.segmentation.size, self.instances(self.shown_score))
+
+    def instances(self, above: float = -math.inf) -> list[Instance]:
+        """Return the objects before fusion whose score exceeds a value, with masks of the size of the image."""
+        chosen = self.detections.rows(self.detections.scores > above)
+        return detected_instances(chosen, self.segmentation.size)
 
 
 class Predictor:
@@ -215,11 +222,14 @@ class Predictor:
 
     Attributes:
         selector: Selection of the network's detections; None if it detects nothing.
+        tiling: Tiles that images are divided into; None for whole images.
 
     Raises:
         SeamsegError: The device does not support this precision, or ``augmentation.merge`` is set although the network
             has no class scores to merge.
     """
+
+    tiling: Tiling | None = None
 
     def __init__(
         self,
@@ -251,7 +261,7 @@ class Predictor:
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:
         """Resize an H×W×3 uint8 RGB image for each scale. This step needs no network and may run in another thread."""
         size = image.shape[0], image.shape[1]
-        return Prepared(size, tuple(resize_image(image, self._size(size, s)) for s in self.augmentation.scales))
+        return Prepared(size, tuple(resize_image(image, self.input_size(size, s)) for s in self.augmentation.scales))
 
     def predict(self, images: Sequence[Prepared]) -> list[Prediction]:
         """Segment a batch of prepared images.
@@ -262,15 +272,14 @@ class Predictor:
         Returns:
             One prediction per image, on the CPU.
         """
-        return [
-            self._prediction(image.size, passes) for image, passes in zip(images, self._passes(images), strict=True)
-        ]
+        return [self._prediction(image.size, passes) for image, passes in zip(images, self.passes(images), strict=True)]
 
     def fused(self, image: Prepared) -> FusedImage:
         """Segment one prepared image; the output has its size and is on the device of the network."""
-        return self._fuse(image.size, self._passes([image])[0])[0]
+        return self._fuse(image.size, self.passes([image])[0])[0]
 
-    def _passes(self, images: Sequence[Prepared]) -> list[list[Pass]]:
+    def passes(self, images: Sequence[Prepared]) -> list[list[Pass]]:
+        """Run the network on all versions of prepared images of the same shapes, and return the passes of each."""
         forms = [
             (self._ask([image.pixels[scale] for image in images], mirrored), mirrored)
             for scale in range(len(self.augmentation.scales))
@@ -281,7 +290,8 @@ class Predictor:
             for number in range(len(images))
         ]
 
-    def _size(self, size: Size, scale: float) -> Size:
+    def input_size(self, size: Size, scale: float = 1.0) -> Size:
+        """Return height and width of the network's input for an image of this size."""
         sides = (self.transform.shortest_side, self.transform.longest_side)
         shortest, longest = (max(1, round(side * scale)) for side in sides)
         return network_size(size, shortest, longest)
@@ -294,7 +304,7 @@ class Predictor:
 
     def _fuse(self, size: Size, passes: Sequence[Pass]) -> tuple[FusedImage, SemanticLogits]:
         """Return the output at the size of the image, and its class scores before interpolation."""
-        merge, input_size = self.augmentation.merge, self._size(size, 1.0)
+        merge, input_size = self.augmentation.merge, self.input_size(size)
         detections, semantics = join_passes(passes, input_size, self.selector)
         if len(passes) == 1 or merge == "logits" or not semantics.has_classes:
             return self.fusion(detections, semantics, size), semantics

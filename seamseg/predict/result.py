@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.data.formats.coco_writer import measure_segments, panoptic_segments
-from seamseg.metrics.average_precision import detected_instances
 from seamseg.metrics.run_length import encode_segments
 from seamseg.predict.outputs import object_result
 from seamseg.predict.predictor import Prediction
@@ -143,7 +142,7 @@ class Result:
 
     @cached_property
     def _objects(self) -> list[Instance]:
-        return detected_instances(self.prediction.detections, self.prediction.segmentation.size)
+        return self.prediction.instances()
 
     def _name(self, one: Instance) -> str:
         return self.categories.classes[one.category + self.categories.num_stuff].name
