@@ -136,17 +136,16 @@ class TileGrid:
         """
         top, left, _, _ = self.window(number)
         rows, columns = (edge_distances(length) for length in self.tile)
-        weights: NDArray[np.float32] = (
+        return np.asarray(
             rows[window[0] - top : window[2] - top, None] * columns[None, window[1] - left : window[3] - left]
         )
-        return weights
 
 
 @lru_cache(maxsize=8)
 def edge_distances(length: int) -> NDArray[np.float32]:
     """Return the distance of the center of each pixel of a side to the nearer end of the side."""
     centers = np.arange(length, dtype=np.float32) + np.float32(0.5)
-    return np.minimum(centers, length - centers)
+    return np.asarray(np.minimum(centers, length - centers))
 
 
 def intersection(one: Window, other: Window) -> Window:
