@@ -54,7 +54,7 @@ class ImageRows:
         kept = self._kept[start - self._first :]
         read = self._first + len(self._kept)
         self._first, self._kept = start, np.concatenate([kept, self._decode(max(read, start), end)])
-        return self._kept
+        return self._kept[: end - start]
 
     def _decode(self, start: int, end: int) -> NDArray[np.uint8]:
         import pyvips

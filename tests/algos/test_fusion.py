@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from support.fusion_cases import Scene, check_scene, scenes
 from torch import Tensor
 
-from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse
-from seamseg.ops.fusion import upsample_argmax
+from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse, fuse_patches
+from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits
 
 LARGE_LOGIT = 30.0
@@ -136,6 +136,26 @@ def test_fuse_random_detections_equals_image_sized_loops(seed: int) -> None:
 @settings(max_examples=200)
 def test_fuse_generated_scenes_with_ties_equals_image_sized_loops(scene: Scene) -> None:
     check_scene(scene)
+
+
+@given(scenes())
+@settings(max_examples=100)
+def test_fuse_patches_of_generated_scenes_equals_fuse(scene: Scene) -> None:
+    found = scene.detections
+    order = torch.argsort(found.scores, descending=True, stable=True)
+    order = order[found.scores[order] > scene.score_threshold]
+    size = scene.semantics.shape[0], scene.semantics.shape[1]
+    given_settings = scene.settings()
+    expected = fuse(found, scene.semantics, **given_settings)
+    del given_settings["score_threshold"]
+    patches = (paste_mask(found.masks[index], found.boxes[index], size) for index in order)
+    result = fuse_patches(
+        found.classes[order], found.scores[order], patches, scene.semantics.to(torch.uint8), **given_settings
+    )
+    assert result.ids.dtype == torch.int32
+    assert torch.equal(result.ids.long(), expected.ids)
+    for name in ("classes", "scores", "crowd"):
+        assert torch.equal(getattr(result, name), getattr(expected, name))
 
 
 def test_fuse_with_several_threads_equals_one_thread() -> None:

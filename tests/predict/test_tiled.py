@@ -217,14 +217,11 @@ def test_tiles_with_a_merge_of_probabilities_are_refused() -> None:
         tiny_predictors(TILING, Augmentation((0.5, 1.0), merge="vote"))[1]
 
 
-def test_error_while_reading_rows_is_raised() -> None:
-    class Damaged:
-        size = (100, 100)
-
-    def broken(start: int, end: int) -> NDArray[np.uint8]:
+def test_error_while_reading_rows_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(image: LargeImage, start: int, end: int) -> NDArray[np.uint8]:
         raise BrokenImageError("a.tif", "is damaged")
 
-    image = LargeImage((100, 100), (), np.zeros((100, 100, 3), np.uint8))
-    object.__setattr__(image, "rows", broken)
+    monkeypatch.setattr(LargeImage, "rows", broken)
+    predictor = truthful_predictor(TILING)
     with pytest.raises(BrokenImageError, match=r"a\.tif is damaged"):
-        truthful_predictor(TILING).predict([image])
+        predictor.predict([predictor.prepare(np.zeros((100, 100, 3), np.uint8))])
