@@ -164,6 +164,7 @@ def test_tiles_are_predicted_in_batches_with_equal_results_and_reported() -> Non
     generator = np.random.default_rng(0)
     ids = generator.integers(0, 4, (8, 12)).repeat(10, 0).repeat(10, 1)
     image, predictor = draw_ids(ids, [0, 1, 2, 3]), truthful_predictor(TILING)
+    assert isinstance(predictor, TiledPredictor)
     seen: list[tuple[int, int]] = []
     (one,) = predictor.predict([predictor.prepare(image)], 1, lambda *now: seen.append(now))
     (other,) = predictor.predict([predictor.prepare(image)], 3)
