@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from PIL import Image
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.detection import ObjectMask, segments_of_masks, smaller_in_front
@@ -328,5 +327,5 @@ def _is_turned(path: Path) -> bool:
         return False
     try:
         return has_exif_orientation(data)
-    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise BrokenImageError(path, f"has damaged EXIF data ({error})") from error

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags
+from PIL.JpegImagePlugin import JpegImageFile
 
 from seamseg.data.image_header import JPEG, stored_size
 from seamseg.data.input_folder import (
@@ -198,8 +199,8 @@ def _decode_jpeg(path: Path, data: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def has_exif_orientation(data: bytes) -> bool:
-    """Return whether the EXIF data states that the image is stored sideways, upside down or mirrored."""
-    with Image.open(BytesIO(data)) as image:
+    """Return whether the EXIF data of a JPEG file states that the image is stored sideways, upside down or mirrored."""
+    with JpegImageFile(BytesIO(data)) as image:  # Image.open() refuses large images
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
 
 

@@ -22,11 +22,15 @@ def encode_patch(patch: npt.NDArray[np.bool_], top: int, left: int, size: Size) 
         left: Column of its first pixel.
         size: Height and width of the image.
     """
-    columns = np.zeros((patch.shape[1], size[0]), dtype=np.int8)
-    columns[:, top : top + patch.shape[0]] = patch.T
+    # A row of False below the patch ends all runs, unless the columns of the patch are those of the image.
+    height = min(patch.shape[0] + 1, size[0])
+    columns = np.zeros((patch.shape[1], height), dtype=np.int8)
+    columns[:, : patch.shape[0]] = patch.T
     starts, ends, values = _runs(columns.reshape(-1))
-    inside = values == 1
-    return _compress(starts[inside] + left * size[0], ends[inside] + left * size[0], size)
+    starts, lengths = starts[values == 1], (ends - starts)[values == 1]
+    column, row = np.divmod(starts, height)
+    starts = (left + column) * size[0] + top + row
+    return _compress(starts, starts + lengths, size)
 
 
 def encode_segments(ids: npt.NDArray[Any], wanted: list[int]) -> list[RunLengthMask]:

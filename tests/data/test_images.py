@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from support.odd_images import turned
 
 from seamseg.data.images import Orientation, decode, find_images, has_twelve_bits, read_image
 from seamseg.errors import BrokenImageError
@@ -49,6 +50,13 @@ def test_read_image_ignores_the_exif_orientation_by_default(tmp_path: Path) -> N
     file.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
     assert cv2.imread(str(file)).shape == (31, 24, 3), "OpenCV by itself must apply the orientation"
     assert read_image(file).shape == (24, 31, 3)
+
+
+def test_read_image_turns_jpeg_files_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns about images of 90 million pixels, and refuses those of 179 million."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    (tmp_path / "a.jpg").write_bytes(turned(6))
+    assert read_image(tmp_path / "a.jpg", "upright").shape == (56, 40, 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
