@@ -95,6 +95,7 @@ examples:
   seamseg predict runs/vistas_r50 images/ results/
   seamseg predict model.safetensors street.mp4 results/ --write overlay
   seamseg predict runs/vistas_r50 street.mp4 results/ --track
+  seamseg predict MODEL scan.tif results/ --tile 1024 --overlap 256
   torchrun --nproc-per-node 8 -m seamseg predict MODEL IMAGES OUT"""
 
 
@@ -119,6 +120,7 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     add_device(subcommand)
     add_batch_size(subcommand)
     add_track_arguments(subcommand)
+    add_tiles(subcommand)
     add_prediction_arguments(subcommand)
 
 
@@ -191,7 +193,6 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
     )
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
     add_augmentation(subcommand)
-    add_tiles(subcommand)
     add_eval_norm(subcommand)
     add_compile(subcommand)
 

@@ -49,7 +49,7 @@ def add_parser(subcommands: Any) -> None:
     add_device(subcommand)
     predict.add_batch_size(subcommand)
     predict.add_prediction_arguments(subcommand)
-    subcommand.set_defaults(run=run, write=("ranking",), track=False, track_gap=None)
+    subcommand.set_defaults(run=run, write=("ranking",), track=False, track_gap=None, tile=None, overlap=None)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ def run_commands(code: str) -> None:
 
 def test_commands_and_examples_of_the_page_run(ran: tuple[Path, dict[str, Any]]) -> None:
     folder, names = ran
-    for out in ("OUT", "OUT_ALL", "OUT_SURE", "OUT_AUGMENTED"):
+    for out in ("OUT", "OUT_ALL", "OUT_SURE", "OUT_AUGMENTED", "OUT_TILES"):
         index = json.loads((folder / out / "panoptic.json").read_text())
         assert [image["file_name"] for image in index["images"]] == ["a.png", "b/c.jpg"]
         assert index["info"]["image_folder"] == str(folder / "IMAGES")
