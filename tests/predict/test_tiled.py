@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import resource
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.command_processes import COMMAND, environment
 from support.drawn_tiles import NUM_STUFF, draw_ids, truthful_predictor
-from support.tiny_experiment import tiny_experiment
+from support.odd_images import vast_png
+from support.tiny_experiment import narrow_body, tiny_experiment
 from support.tiny_network import NUM_STUFF as TINY_STUFF
 from support.tiny_network import NUM_THINGS as TINY_THINGS
 from support.tiny_network import tiny_network
 
 from seamseg.algos.tiles import TileGrid, Tiling, intersection, within
-from seamseg.builders import build_fusion, build_input_transform
+from seamseg.builders import build_fusion, build_initialized_network, build_input_transform
+from seamseg.config import save_experiment
+from seamseg.data.png import read_panoptic_png
 from seamseg.errors import BrokenImageError
+from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation, Prediction
 from seamseg.predict.tiled import LargeImage, TiledPrediction, TiledPredictor
-from seamseg.structures import PanopticSegmentation
+from seamseg.structures import Categories, Category, PanopticSegmentation
 
 TILING = Tiling((32, 32), 8)
 CPU = torch.device("cpu")
@@ -226,3 +234,26 @@ def test_error_while_reading_rows_is_raised(monkeypatch: pytest.MonkeyPatch) -> 
     predictor = truthful_predictor(TILING)
     with pytest.raises(BrokenImageError, match=r"a\.tif is damaged"):
         predictor.predict([predictor.prepare(np.zeros((100, 100, 3), np.uint8))])
+
+
+@pytest.mark.manual
+@pytest.mark.parametrize(("kinds", "most"), [("panoptic,instances", 30), ("overlay,panoptic,instances", 60)])
+def test_predict_of_a_hundred_megapixels_uses_the_documented_memory(tmp_path: Path, kinds: str, most: float) -> None:
+    """A tile of 1024×1024 pixels is reduced to the 64×64 of the tiny network, as only the other memory counts."""
+    (tmp_path / "vast.png").write_bytes(vast_png(12_000, 9_000, channels=3))
+    (tmp_path / "small.png").write_bytes(vast_png(100, 100, channels=3))
+    experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
+    categories = Categories((Category("sky", False, (1, 2, 3), 1), Category("car", True, (4, 5, 6), 2)))
+    with narrow_body():
+        network = build_initialized_network(experiment, categories)
+    save_model(
+        tmp_path / MODEL_FILE, ModelFile(save_experiment(experiment), categories.to_list(), network.state_dict())
+    )
+    words = ["--write", kinds, "--tile", "1024", "--overlap", "256", "--device", "cpu"]
+    peaks = []
+    for name in ("small", "vast"):
+        arguments = ["predict", str(tmp_path / MODEL_FILE), str(tmp_path / f"{name}.png"), str(tmp_path / name), *words]
+        subprocess.run([*COMMAND, *arguments], env=environment(), check=True)
+        peaks.append(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)  # of all processes until now
+    assert read_panoptic_png(tmp_path / "vast" / "panoptic" / "vast.png").shape == (12_000, 9_000)
+    assert 0 < (peaks[1] - peaks[0]) / (12_000 * 9_000) <= most
