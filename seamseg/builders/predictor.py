@@ -74,6 +74,8 @@ class PredictionOptions:
             )
         if self.tile is None and self.overlap is not None:
             raise SettingsError(f"an overlap of {self.overlap} pixels needs tiles; set the size of a tile, too")
+        if self.tile is not None and self.confidence:
+            raise SettingsError("confidence and tiles exclude each other: tiles never have the class scores of a pixel")
         _ = self.tiling  # checks tile and overlap
 
     @property

@@ -153,7 +153,7 @@ class TiledPredictor(Predictor):
             _detections(objects),
             SemanticLogits(torch.zeros(0, 0, 0), image.size, image.size),
             self._fusion.score_threshold if self.only_objects else None,
-            objects,
+            objects=objects,
         )
 
     def _fused(self, objects: Sequence[JoinedObject], classes: torch.Tensor, scale: float) -> PanopticSegmentation:

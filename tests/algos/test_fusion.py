@@ -146,7 +146,7 @@ def test_fuse_patches_of_generated_scenes_equals_fuse(scene: Scene) -> None:
     order = order[found.scores[order] > scene.score_threshold]
     size = scene.semantics.shape[0], scene.semantics.shape[1]
     given_settings = scene.settings()
-    expected = fuse(found, scene.semantics, **given_settings)
+    expected, _ = fuse(found, scene.semantics, **given_settings)
     del given_settings["score_threshold"]
     patches = (paste_mask(found.masks[index], found.boxes[index], size) for index in order)
     result = fuse_patches(
