@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 try:
@@ -26,7 +27,6 @@ except ImportError as error:
 
 # The oldest torch whose stable interface the sources may use; the library then loads in this and all later versions.
 TORCH_TARGET_VERSION = "0x020a000000000000"  # 2.10
-OLDEST_PYTHON = "cp310"
 CUDA_ARCHITECTURES = ["7.5", "8.0+PTX", "8.6", "8.9", "9.0", "10.0", "12.0"]  # the PTX serves all others from 8.0 on
 
 
@@ -69,6 +69,14 @@ class BuildPackage(build_py):
                 target = Path(self.build_lib, "seamseg", path.relative_to(root))
                 self.mkpath(str(target.parent))
                 self.copy_file(str(path), str(target))
+
+
+class BuildWheel(bdist_wheel):
+    """Build one wheel for all versions of Python, because torch loads the native library, which does not call Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tags of Python, of its binary interface, and of the platform."""
+        return "py3", "none", super().get_tag()[2]
 
 
 def add_cuda(extension: Extension) -> None:
@@ -168,6 +176,5 @@ setup(
             py_limited_api=True,
         )
     ],
-    cmdclass={"build_ext": BuildNative, "build_py": BuildPackage},
-    options={"bdist_wheel": {"py_limited_api": OLDEST_PYTHON}},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPackage, "bdist_wheel": BuildWheel},
 )
