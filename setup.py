@@ -2,7 +2,8 @@
 
 The GPU kernels are built if torch comes with CUDA and nvcc is found. Environment variables: SEAMSEG_CUDA=0 skips them,
 and SEAMSEG_CUDA=1 makes it an error if they cannot be built; CUDA_HOME selects another toolkit than that of the nvcc on
-the PATH; TORCH_CUDA_ARCH_LIST selects other architectures than the common ones.
+the PATH; TORCH_CUDA_ARCH_LIST selects other architectures than the common ones. SEAMSEG_LOCAL_VERSION, such as cu130,
+is appended to the version of a wheel.
 """
 
 import os
@@ -39,17 +40,16 @@ class BuildNative(cpp_extension.BuildExtension):
 
     def build_extensions(self) -> None:
         """Add the GPU kernels if possible, and compile."""
-        compiler = shlex.split(os.environ.get("CXX", "c++"))[0]
-        if shutil.which(compiler) is None:
+        if shutil.which(compiler()) is None:
             raise SystemExit(
-                f"seamseg needs a C++ compiler to build its native library, and {compiler!r} is not on the PATH: "
+                f"seamseg needs a C++ compiler to build its native library, and {compiler()!r} is not on the PATH: "
                 "install one (on Debian or Ubuntu: apt-get install g++), or set CXX to yours."
             )
         wanted = os.environ.get("SEAMSEG_CUDA", "")
         if wanted not in ("", "0", "1"):
             raise SystemExit(f"SEAMSEG_CUDA must be 0 (without GPU kernels) or 1 (with them), not {wanted!r}.")
         try:
-            add_cuda(self.extensions[0])
+            add_cuda(self.extensions[0], Path(self.build_temp))
         except NoCuda as reason:
             if wanted == "1":
                 raise SystemExit(f"seamseg cannot be built with its GPU kernels (SEAMSEG_CUDA=1): {reason}") from None
@@ -79,8 +79,12 @@ class BuildWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-def add_cuda(extension: Extension) -> None:
+def add_cuda(extension: Extension, folder: Path) -> None:
     """Add the GPU kernels to the extension.
+
+    Args:
+        extension: The native library.
+        folder: Folder for intermediate files.
 
     Raises:
         NoCuda: They cannot be built.
@@ -108,7 +112,8 @@ def add_cuda(extension: Extension) -> None:
     extension.include_dirs.append(str(toolkit / "include"))
     extension.library_dirs += cpp_extension.library_paths("cuda")
     # With the static runtime, the library loads without a driver and next to any other CUDA runtime.
-    extension.libraries += ["torch_cuda", "cudart_static", "rt", "dl", "pthread"]
+    extension.extra_objects.append(str(static_runtime(toolkit, folder)))
+    extension.libraries += ["torch_cuda", "rt", "dl", "pthread"]
 
 
 def number_of(architecture: str) -> str:
@@ -151,6 +156,28 @@ def cuda_toolkit() -> Path:
     return toolkit
 
 
+def static_runtime(toolkit: Path, folder: Path) -> Path:
+    """Copy the static CUDA runtime and let it call functions of glibc in versions that older releases have, too.
+
+    glibc 2.34 moved functions from other libraries into libc, and gave them a new version beside the old one. Linked as
+    it is, the runtime would take the new ones and not load in older systems. csrc/glibc.cpp does this for our sources.
+    """
+    original = next(toolkit.glob("lib*/libcudart_static.a"))
+    defined = ask("objdump", "-T", ask(compiler(), "-print-file-name=libc.so.6").strip())
+    newer = set(re.findall(r" GLIBC_2\.(?:29|3\d|[4-9]\d) +(\w+)$", defined, re.MULTILINE))
+    older = {name: version for version, name in re.findall(r"\((GLIBC_2\.[\d.]+)\) +(\w+)$", defined, re.MULTILINE)}
+    called = set(re.findall(r" U (\w+)$", ask("nm", str(original)), re.MULTILINE))
+    renamed = [f"--redefine-sym={name}={name}@{older[name]}" for name in sorted(called & newer & older.keys())]
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["objcopy", *renamed, original, folder / original.name], check=True)
+    return folder / original.name
+
+
+def compiler() -> str:
+    """Return the C++ compiler."""
+    return shlex.split(os.environ.get("CXX", "c++"))[0]
+
+
 def ask(*command: str) -> str:
     """Run a command and return its output."""
     return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
@@ -177,4 +204,5 @@ setup(
         )
     ],
     cmdclass={"build_ext": BuildNative, "build_py": BuildPackage, "bdist_wheel": BuildWheel},
+    options={"egg_info": {"tag_build": f"+{local}" if (local := os.environ.get("SEAMSEG_LOCAL_VERSION")) else ""}},
 )

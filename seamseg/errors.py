@@ -6,6 +6,7 @@ SeamsegError(ValueError)
 ├── DataError               a data set, predictions or a scores file are incomplete or inconsistent
 │   └── BrokenImageError    an image file cannot be read
 ├── ModelError              a model, a checkpoint or weights are missing, damaged or incompatible
+├── NativeLibraryError      the native library is missing, does not load, or has no kernels for a device
 └── OutputError             an output is in use, contains other files, or cannot be written
 ```
 
@@ -58,6 +59,10 @@ class BrokenImageError(DataError):
 
 class ModelError(SeamsegError):
     """A model, a checkpoint or published weights are missing, damaged, or belong to another network."""
+
+
+class NativeLibraryError(SeamsegError, ImportError):
+    """The native library is missing, does not load in this torch, is out of date, or lacks kernels for a device."""
 
 
 class OutputError(SeamsegError):

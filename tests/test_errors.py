@@ -15,7 +15,7 @@ CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass) if 
 
 
 def test_every_user_error_is_a_seamseg_error_and_value_error() -> None:
-    assert len(CLASSES) == 6
+    assert len(CLASSES) == 7
     assert all(issubclass(found, SeamsegError) and issubclass(found, ValueError) for found in CLASSES)
     assert issubclass(BrokenImageError, DataError)
 

@@ -196,7 +196,7 @@ def fuse(
 
     Raises:
         ValueError: If the class of a pixel is not in 0 … 255.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     if detections.has_masks:
         order, masks = _by_falling_score(detections.scores, score_threshold), detections.masks

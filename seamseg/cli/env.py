@@ -16,6 +16,7 @@ import torchvision
 from torch import distributed as dist
 
 from seamseg import __version__
+from seamseg.errors import NativeLibraryError
 from seamseg.ops import native
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
 from seamseg.runtime.precision import PrecisionName, automatic_precision, prefers_channels_last
@@ -143,7 +144,7 @@ def as_text(found: Environment) -> str:
 def _native() -> tuple[Native | None, str | None]:
     try:
         path = native.load_library()
-    except ImportError as error:
+    except NativeLibraryError as error:
         return None, str(error)
     return Native(str(path), native.cpu_capability(), native.cuda_architectures().split()), None
 
@@ -153,8 +154,8 @@ def _native_rows(library: Native) -> dict[str, str]:
         "native library": library.path,
         "CPU kernels": library.cpu_capability,
         "CUDA kernels": " ".join(library.cuda_architectures)
-        or "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and rebuild with SEAMSEG_CUDA=1 "
-        "pip install --no-build-isolation -e .",
+        or "built without CUDA: to use a GPU, install the wheel with CUDA in its version, or install the CUDA toolkit "
+        "(nvcc) and rebuild with SEAMSEG_CUDA=1 pip install --no-build-isolation -e .",
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import decode, read_bytes
-from seamseg.errors import BrokenImageError, DataError
+from seamseg.errors import BrokenImageError, NativeLibraryError, DataError
 from seamseg.ops.id_maps import read_id_png
 
 MAX_SEGMENT_ID = 2**24 - 1
@@ -30,6 +30,8 @@ def read_panoptic_png(path: Path) -> NDArray[np.int32]:
     try:
         ids: NDArray[np.int32] = read_id_png(data).numpy()
         return ids
+    except NativeLibraryError:
+        raise
     except ValueError:  # OpenCV reads some kinds of PNG more, and says what is wrong with the others
         return _ids_of_picture(path, decode(path, data, cv2.IMREAD_UNCHANGED))
 

@@ -11,7 +11,7 @@ import copy
 import sys
 import warnings
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -339,7 +339,7 @@ class InPlaceABNSync(InPlaceABN):
     group: dist.ProcessGroup | None = None
     active: ActiveGroup | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> InPlaceABNSync:
         # A process group cannot be copied, so the copy shares it. The active group is temporary and not copied.
         memo[id(self.group)], memo[id(self.active)] = self.group, None
         copied = memo[id(self)] = type(self).__new__(type(self))

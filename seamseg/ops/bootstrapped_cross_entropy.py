@@ -63,7 +63,7 @@ def bootstrapped_cross_entropy(
         ValueError: If there are not C class weights, or a pixel has a class that is neither 255 nor below C; the
             latter is a RuntimeError where there are no kernels, and a later CUDA error on a GPU.
         NotImplementedError: If the second derivative is requested.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     if class_weights is not None and class_weights.shape != logits.shape[1:2]:
         raise ValueError(f"there are {tuple(class_weights.shape)} class weights for {logits.shape[1]} classes")

@@ -51,7 +51,7 @@ def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
 
     Raises:
         ValueError: If the mask is not square.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     native.require("paste_mask", _paste_shape)
     probabilities = logits.to(native.device_with_kernels(logits.device)).float().sigmoid()
@@ -144,7 +144,7 @@ def upsample_argmax(semantics: SemanticLogits, output_size: Size) -> Tensor:
 
     Raises:
         ValueError: If there are no scores.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     native.require("upsample_argmax", _upsample_argmax_shape)
     logits = semantics.logits
@@ -252,7 +252,7 @@ def panoptic_fusion(
 
     Raises:
         ValueError: If the class of a pixel is not in 0 … 255, or the masks are not square.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     native.require("panoptic_fusion", _fusion_shapes)
     device = native.device_with_kernels(semantics.device)

@@ -32,7 +32,7 @@ def group_norm(x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: fl
         N×C×… in the type and memory format of ``x``. The statistics of half-precision inputs are float32.
 
     Raises:
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
 
     Example:
         >>> x = torch.tensor([[1.0, 3.0], [10.0, 30.0]]).view(1, 2, 2, 1)

@@ -20,7 +20,7 @@ def read_id_png(data: bytes) -> Tensor:
 
     Raises:
         ValueError: If the file is broken or of another kind.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     native.use_zlib_ng()
     native.require("read_id_png", _read)
@@ -43,7 +43,7 @@ def lookup_ids(ids: Tensor, known: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a tensor has another type or shape, or the list is not ascending.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     positions: Tensor = native.call("lookup_ids", _lookup_shape, ids, known)
     return positions
@@ -62,7 +62,7 @@ def index_grid(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a tensor has another type or shape, or a row or column is not in the map.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     resampled: Tensor = native.call("index_grid", _index_grid_shape, ids, rows, columns)
     return resampled
@@ -95,7 +95,7 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If ids are not H×W int32 or int64, an id is not in 0 … num_segments − 1, or num_segments is
             negative.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     boxes, areas = native.call("segment_boxes", _segment_boxes_shapes, ids, num_segments)
     return boxes, areas

@@ -187,7 +187,7 @@ def inplace_abn(
 
     Raises:
         ValueError: If types, devices or shapes do not match.
-        ImportError: If the native library is not built, or not for the device of ``x``.
+        NativeLibraryError: If the native library is missing, or not for the device of ``x``.
     """
     _check_arguments(x, weight, bias, residual)
     if not torch.compiler.is_compiling():  # compiled graphs overwrite a copy

@@ -48,7 +48,7 @@ def multilevel_roi_align(
 
     Raises:
         ValueError: If a tensor has another type or shape, an index is out of range, or a region's level has no pixels.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
 
     Example:
         >>> level = torch.arange(16.0).view(1, 1, 4, 4)

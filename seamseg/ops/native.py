@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from zlib_ng import zlib_ng
+
+from seamseg.errors import NativeLibraryError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -59,7 +62,7 @@ def require(
         True.
 
     Raises:
-        ImportError: If the library is not built, cannot be loaded, or is too old to contain the operator.
+        NativeLibraryError: If the library is not built, cannot be loaded, or is too old to contain the operator.
     """
     with _registering:
         return _register(operator, shapes, backward, setup)
@@ -90,15 +93,18 @@ def require_device(device: torch.device) -> bool:
         True.
 
     Raises:
-        ImportError: If the library was built without CUDA, or has no kernels for this kind of device.
+        NativeLibraryError: If the library was built without CUDA, or has no kernels for this kind of device.
     """
     if device.type == "cuda" and not cuda_architectures():
-        raise ImportError(
-            "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the CUDA "
-            f"toolkit (nvcc) in the version that torch was built with ({torch.version.cuda}) and {_REBUILD}"
+        raise NativeLibraryError(
+            "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the wheel "
+            "with CUDA in its version (such as 1.0.0+cu130), or install the CUDA toolkit (nvcc) in the version that torch "
+            f"was built with ({torch.version.cuda}) and {_REBUILD}"
         )
     if device.type not in ("cpu", "cuda", "meta"):
-        raise ImportError(f"seamseg has no native kernels for the device {device}; move the network to cpu or cuda")
+        raise NativeLibraryError(
+            f"seamseg has no native kernels for the device {device}; move the network to cpu or cuda"
+        )
     return True
 
 
@@ -133,7 +139,9 @@ def _call_query(operator: str) -> str:
 
 def _check_operator(path: Path, operator: str) -> None:
     if not hasattr(torch.ops.seamseg, operator):
-        raise ImportError(f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}")
+        raise NativeLibraryError(
+            f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}"
+        )
 
 
 def call(operator: str, shapes: Callable[..., Any], *arguments: Any) -> Any:
@@ -146,7 +154,7 @@ def call(operator: str, shapes: Callable[..., Any], *arguments: Any) -> Any:
 
     Raises:
         ValueError: If the operator rejects the arguments.
-        ImportError: If the library is not built, cannot be loaded, or is too old to contain the operator.
+        NativeLibraryError: If the library is not built, cannot be loaded, or is too old to contain the operator.
     """
     require(operator, shapes)
     try:
@@ -174,14 +182,14 @@ def use_zlib_ng() -> None:
     allocations and copies of its Python interface, which take as long as decompressing the id map of a COCO image.
 
     Raises:
-        ImportError: If the native library is not built, or the package does not export these functions.
+        NativeLibraryError: If the native library is not built, or the package does not export these functions.
     """
     load_library()
     library = ctypes.CDLL(zlib_ng.__file__)
     try:
         functions = [getattr(library, f"zng_{name}") for name in ("inflateInit2", "inflate", "inflateEnd", "crc32")]
     except AttributeError as error:
-        raise ImportError(
+        raise NativeLibraryError(
             f"{zlib_ng.__file__} does not export the functions of zlib-ng ({error}): install the package zlib-ng >= 1.0"
         ) from error
     torch.ops.seamseg.use_zlib_ng(*(ctypes.cast(function, ctypes.c_void_p).value for function in functions))
@@ -192,18 +200,19 @@ def load_library(package: Path = _PACKAGE) -> Path:
     """Load the native library of the package, once per process, and return its path.
 
     Raises:
-        ImportError: If the library is not built or cannot be loaded.
+        NativeLibraryError: If the library is not built or cannot be loaded.
     """
     found = sorted(package.glob("_native*.so"))
     if not found:
-        raise ImportError(
-            f"the native library of seamseg is not built (no _native*.so in {package}): run `make setup` or "
-            "`pip install -e .` in the checkout; both need a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
+        raise NativeLibraryError(
+            f"the native library of seamseg is missing (no _native*.so in {package}): install a wheel for this platform "
+            f"({platform.system()} {platform.machine()}), or build it with `make setup` or `pip install -e .` in a checkout, "
+            "which requires a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
         )
     try:
         torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
     except OSError as error:
-        raise ImportError(
+        raise NativeLibraryError(
             f"the native library {found[0]} does not load with torch {torch.__version__} ({error}): {_REBUILD}"
         ) from error
     return found[0]

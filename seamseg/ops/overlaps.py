@@ -41,7 +41,7 @@ def map_overlaps(true_ids: Tensor, predicted_ids: Tensor, band: int = 0) -> Tens
 
     Raises:
         ValueError: If the maps are not H×W integers of one size, or the band is negative.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     if true_ids.device.type != "cpu":
         return _map_overlaps_by_keys(true_ids, predicted_ids, band)
@@ -62,7 +62,7 @@ def png_overlaps(true_png: Tensor, predicted_png: Tensor, band: int = 0) -> Tens
 
     Raises:
         ValueError: If a file is broken or of another kind, or the files differ in size.
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
     """
     native.use_zlib_ng()
     table: Tensor = native.call("png_overlaps", _shapes, true_png, predicted_png, band)

@@ -27,7 +27,7 @@ def standardize_filters(weight: Tensor, eps: float) -> Tensor:
         Filters of the same shape and memory format; bfloat16 as described, otherwise in the type of the weight.
 
     Raises:
-        ImportError: If the native library is not built.
+        NativeLibraryError: If the native library is missing.
 
     Example:
         >>> standardize_filters(torch.tensor([[1.0, 3.0]]), eps=0.0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.data.image_header import size_in_png
 from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
-from seamseg.errors import DataError
+from seamseg.errors import DataError, NativeLibraryError
 from seamseg.metrics.average_precision import segment_instances
 from seamseg.metrics.calibration import CalibrationCounter, CalibrationState, segment_cases
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
@@ -276,6 +276,8 @@ def shared_pixels(true: ListedSegments, predicted: ListedSegments, boundary: boo
     try:
         one, other = (torch.frombuffer(content, dtype=torch.uint8) for content in files)
         table = png_overlaps(one, other, band)
+    except NativeLibraryError:
+        raise
     except ValueError:  # the slower reader supports more kinds of PNG and has better error messages
         table = _overlaps_of_maps(true, predicted, boundary)
     found: IntArray = table.numpy()

@@ -22,7 +22,7 @@ from seamseg.cli import env
 from seamseg.ops import native
 from seamseg.runtime.allocator import SWITCH
 
-NVCC_HINT = "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and rebuild with SEAMSEG_CUDA=1"
+NVCC_HINT = "built without CUDA: to use a GPU, install the wheel with CUDA"
 
 
 @pytest.fixture(autouse=True)
@@ -130,8 +130,8 @@ def test_env_missing_library_is_reported_after_the_other_facts(
     assert code == 1
     assert rows(out)["native library"] == "missing"
     assert rows(out)["torch"].startswith(torch.__version__)
-    assert err.startswith("seamseg: the native library of seamseg is not built (no _native*.so in")
-    assert "run `make setup` or" in err
+    assert err.startswith("seamseg: the native library of seamseg is missing (no _native*.so in")
+    assert "install a wheel for this platform" in err
     code, out, err = command("env", "--json")
     assert (code, json.loads(out)["native"]) == (1, None)
     assert err == f"seamseg: {json.loads(out)['native_error']}\n"

@@ -13,7 +13,7 @@ import pytest
 
 import seamseg
 from seamseg import cli
-from seamseg.errors import BrokenImageError, SettingsError
+from seamseg.errors import BrokenImageError, NativeLibraryError, SettingsError
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(seamseg.__file__).parents[1])}
 
@@ -91,6 +91,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (SettingsError("a key is wrong"), "a key is wrong"),
         (BrokenImageError(Path("a.png"), "is damaged"), "a.png is damaged"),
+        (NativeLibraryError("the native library is missing"), "the native library is missing"),
         (FileNotFoundError("the folder x does not exist"), "the folder x does not exist"),
         (PermissionError(13, "Permission denied", "/root/x"), "/root/x: Permission denied"),
         (IsADirectoryError(21, "Is a directory", "/x/.y.tmp", None, "/x/y"), "/x/y: Is a directory"),

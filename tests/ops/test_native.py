@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
 import torch
 from zlib_ng import zlib_ng
 
+from seamseg.errors import NativeLibraryError
 from seamseg.ops import native
 
 
-def test_load_library_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match=r"is not built .* run `make setup`"):
+def test_load_library_that_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(NativeLibraryError) as caught:
         native.load_library(tmp_path)
+    assert isinstance(caught.value, ImportError)
+    for fact in (str(tmp_path), "install a wheel", platform.machine(), "`make setup`", "apt-get install g++"):
+        assert fact in str(caught.value)
 
 
 def test_load_library_of_a_damaged_file_says_how_to_rebuild_it(tmp_path: Path) -> None:
     (tmp_path / "_native.abi3.so").write_bytes(b"not a library")
-    with pytest.raises(ImportError, match=r"does not load .*torch .* rebuild it"):
+    with pytest.raises(NativeLibraryError, match=r"does not load .*torch .* rebuild it"):
         native.load_library(tmp_path)
 
 
 def test_require_of_a_missing_operator_says_that_the_library_is_out_of_date() -> None:
-    with pytest.raises(ImportError, match="has no operator no_such_thing, so it is out of date"):
+    with pytest.raises(NativeLibraryError, match="has no operator no_such_thing, so it is out of date"):
         native.require("no_such_thing", lambda: None)
 
 
 def test_use_zlib_ng_without_its_functions_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zlib_ng, "__file__", native.load_library())
-    with pytest.raises(ImportError, match=r"_native.* does not export .*zng_inflateInit2.*: install .*zlib-ng"):
+    with pytest.raises(NativeLibraryError, match=r"_native.* does not export .*zng_inflateInit2.*: install .*zlib-ng"):
         native.use_zlib_ng.__wrapped__()
 
 

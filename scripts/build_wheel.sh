@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Build the source distribution and, from it, one wheel for all versions of Python and torch >= 2.10, in dist/.
+# Usage: scripts/build_wheel.sh [--cuda]   (or `make wheel`, `make wheel-cuda`)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Without kernels for GPUs, the version is that of the project; with them, it names their CUDA version: 1.0.0+cu130.
+export SEAMSEG_CUDA=0 SEAMSEG_LOCAL_VERSION=
+if [ "${1:-}" = --cuda ]; then
+    SEAMSEG_CUDA=1
+    SEAMSEG_LOCAL_VERSION=$(python -c 'import torch; print("cu" + (torch.version.cuda or "").replace(".", ""))')
+fi
+
+folder=build/wheel
+rm -rf "$folder"
+sdist=$(python -c 'from setuptools.build_meta import build_sdist; print(build_sdist("dist"))' | tail -n 1)
+python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir "$folder" "dist/$sdist"
+built=$(echo "$folder"/*.whl)
+
+# auditwheel renames the wheel if its library loads on all systems of that name. The libraries of torch are found at run
+# time, because torch loads them first.
+if [ "$(uname -s)" != Linux ]; then
+    cp "$built" dist/
+    echo "dist/$(basename "$built")"
+    exit
+fi
+audit() {
+    python -m auditwheel repair --only-plat --plat "$1" --strip --exclude 'libtorch*' --exclude 'libc10*' \
+        --wheel-dir "$folder/audited" "$built"
+}
+if ! audit "manylinux_2_28_$(uname -m)" > "$folder/audit.log" 2>&1; then
+    tail -n 1 "$folder/audit.log" >&2
+    echo "the wheel gets a tag for newer systems only; docker build --target wheel builds one for glibc 2.28" >&2
+    audit auto > "$folder/audit.log" 2>&1 || { tail -n 1 "$folder/audit.log" >&2; exit 1; }
+fi
+cp "$folder"/audited/*.whl dist/
+echo "dist/$(basename "$folder"/audited/*.whl)"
