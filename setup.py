@@ -72,7 +72,7 @@ class BuildPackage(build_py):
 
 
 class BuildWheel(bdist_wheel):
-    """Build one wheel for all versions of Python, because torch loads the native library, which does not call Python."""
+    """Build one wheel for all versions of Python: torch loads the native library, which does not call Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
         """Return the tags of Python, of its binary interface, and of the platform."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import tomllib
 import yaml
 
 import seamseg
+from seamseg.ops import native
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_DISTRIBUTED = (
@@ -54,6 +60,13 @@ def imported_modules() -> set[str]:
     return modules - set(sys.stdlib_module_names) - {"seamseg"}
 
 
+def _text_in(wheel: Path, name: str) -> str:
+    """Text of a file in the folder of a wheel's metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (one for one in archive.namelist() if one.endswith(f".dist-info/{name}"))
+        return archive.read(path).decode()
+
+
 def run_setup(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "setup.py", *arguments]
     return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -70,6 +83,19 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.unpack_archive(archive, folder / "unpacked")
     (unpacked,) = (folder / "unpacked").iterdir()
     return unpacked
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheel of the source distribution with the native library of the checkout, because building one takes minutes."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(sdist, folder / "sources")
+    (folder / "sources" / "setup.cfg").write_text("[build]\nbuild_lib = parts\n")
+    run_setup("build_py", cwd=folder / "sources").check_returncode()
+    shutil.copy(native.load_library(), folder / "sources" / "parts" / "seamseg")
+    run_setup("bdist_wheel", "--skip-build", "--dist-dir", str(folder), cwd=folder / "sources").check_returncode()
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 def test_every_dependency_is_imported_by_the_package() -> None:
@@ -158,17 +184,82 @@ def test_installation_contains_the_configs(sdist: Path, tmp_path: Path) -> None:
     assert used.stdout == f"{names}\n{classifiers}\nvistas_v1.2 {place}\n", used.stderr
 
 
-@pytest.mark.slow
-def test_sdist_builds_a_working_native_library(sdist: Path) -> None:
-    # native/test_cuda.py compiles the kernels for GPUs, which takes minutes.
-    built = run_setup("build_ext", "--inplace", cwd=sdist, SEAMSEG_CUDA="0")
-    assert built.returncode == 0, built.stderr
+def test_sdist_has_the_build_instructions_of_the_checkout(sdist: Path) -> None:
+    # `make setup` builds the native library from the same files; `make wheel` builds it from the source distribution.
+    for name in ("setup.py", "pyproject.toml", "Makefile", "scripts/build_wheel.sh"):
+        assert (sdist / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_wheel_is_for_every_python_and_one_platform(wheel: Path) -> None:
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert wheel.name == f"seamseg-{seamseg.__version__}-py3-none-{platform}.whl"
+    metadata = _text_in(wheel, "METADATA")
+    assert f"\nVersion: {seamseg.__version__}\n" in metadata
+    assert f"\nRequires-Python: {project()['requires-python']}\n" in metadata
+    assert "\nRoot-Is-Purelib: false\n" in _text_in(wheel, "WHEEL")
+
+
+def test_wheel_contains_the_package_and_nothing_else(wheel: Path) -> None:
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if not re.match(r"seamseg-[^/]+\.dist-info/", name)}
+    package = ROOT / "seamseg"
+    wanted = {path.relative_to(ROOT) for path in package.rglob("*.*") if "__pycache__" not in path.parts}
+    wanted |= {"seamseg" / path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml")}
+    assert found == {str(path) for path in wanted}
+
+
+def test_wheel_installed_without_a_compiler_runs_the_native_operators(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "import torch; from seamseg.ops import native; from seamseg.ops.id_maps import segment_boxes; "
+        "import shutil, torch; from seamseg.ops import native; from seamseg.ops.id_maps import segment_boxes; "
+        "assert shutil.which('c++') is None; "
         "print(native.load_library(), segment_boxes(torch.ones((2, 3), dtype=torch.int64), 2)[1].tolist())"
     )
-    used = subprocess.run([sys.executable, "-c", code], cwd=sdist, capture_output=True, text=True, check=False)
-    assert used.stdout.split(maxsplit=1) == [str(sdist / "seamseg/_native.abi3.so"), "[0, 6]\n"], used.stderr
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": "/nowhere"}
+    used = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    library = tmp_path / "seamseg" / native.load_library().name
+    assert used.stdout.split(maxsplit=1) == [str(library), "[0, 6]\n"], used.stderr
+
+
+def test_wheel_loads_on_every_system_of_manylinux_2_28(wheel: Path) -> None:
+    pytest.importorskip("auditwheel", reason="auditwheel is not installed: pip install -e '.[dev]'")
+    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
+    shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    symbols = [version for versions in shown["versioned_symbols"].values() for version in versions]
+    assert any(symbol.startswith("GLIBC_") for symbol in symbols)
+    newest = re.fullmatch(r"manylinux_2_(\d+)_\w+", shown["sym_tag"])
+    assert newest is not None
+    assert int(newest[1]) <= 28, symbols
+    assert {name.split(".")[0] for name in shown["external_libs"]} <= {"libc10", "libtorch_cpu", "libtorch_cuda"}
+
+
+def test_package_without_its_native_library_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
+    built = run_setup("build_py", "--build-lib", str(tmp_path), cwd=sdist)
+    assert built.returncode == 0, built.stderr
+    cv2.imwrite(str(tmp_path / "ids.png"), np.zeros((2, 2, 3), np.uint8))
+    code = (
+        "import sys, pathlib; from unittest import mock; from seamseg import cli; from seamseg.data.png import *; "
+        "read = lambda options: read_panoptic_png(pathlib.Path('ids.png')); "
+        "mock.patch('seamseg.cli.env.run', read).start(); sys.exit(cli.main(['env']))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    used = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (used.returncode, used.stdout) == (2, "")
+    assert re.fullmatch(rf"seamseg: the native library .* missing .*{tmp_path}.*install a wheel.*\n", used.stderr)
+
+
+def test_package_uses_no_name_that_its_oldest_python_lacks() -> None:
+    # Without the stubs of libraries, this takes seconds, and only the names of the standard library matter.
+    oldest = project()["requires-python"].removeprefix(">=")
+    command = [sys.executable, "-m", "mypy", "--config-file=", f"--python-version={oldest}", "--follow-imports=skip"]
+    command += ["--no-site-packages", f"--cache-dir={os.devnull}", "seamseg"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Found" in checked.stdout, checked.stderr
+    missing = re.findall(r'module named "(\w+)|(Module (?:"[\w.]+" )?has no attribute .*)', checked.stdout)
+    assert [name for module, name in missing if name or module in sys.stdlib_module_names] == []
 
 
 def test_build_without_a_compiler_says_what_to_install(sdist: Path) -> None:

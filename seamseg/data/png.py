@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import decode, read_bytes
-from seamseg.errors import BrokenImageError, NativeLibraryError, DataError
+from seamseg.errors import BrokenImageError, DataError, NativeLibraryError
 from seamseg.ops.id_maps import read_id_png
 
 MAX_SEGMENT_ID = 2**24 - 1

@@ -97,9 +97,9 @@ def require_device(device: torch.device) -> bool:
     """
     if device.type == "cuda" and not cuda_architectures():
         raise NativeLibraryError(
-            "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the wheel "
-            "with CUDA in its version (such as 1.0.0+cu130), or install the CUDA toolkit (nvcc) in the version that torch "
-            f"was built with ({torch.version.cuda}) and {_REBUILD}"
+            "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the "
+            "wheel with CUDA in its version (such as 1.0.0+cu130), or install the CUDA toolkit (nvcc) in the version "
+            f"that torch was built with ({torch.version.cuda}) and {_REBUILD}"
         )
     if device.type not in ("cpu", "cuda", "meta"):
         raise NativeLibraryError(
@@ -205,9 +205,9 @@ def load_library(package: Path = _PACKAGE) -> Path:
     found = sorted(package.glob("_native*.so"))
     if not found:
         raise NativeLibraryError(
-            f"the native library of seamseg is missing (no _native*.so in {package}): install a wheel for this platform "
-            f"({platform.system()} {platform.machine()}), or build it with `make setup` or `pip install -e .` in a checkout, "
-            "which requires a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
+            f"the native library of seamseg is missing (no _native*.so in {package}): install a wheel for this "
+            f"platform ({platform.system()} {platform.machine()}), or build it with `make setup` or `pip install -e .` "
+            "in a checkout, which requires a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
         )
     try:
         torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
