@@ -13,8 +13,10 @@ fi
 
 folder=build/wheel
 rm -rf "$folder"
-sdist=$(python -c 'from setuptools.build_meta import build_sdist; print(build_sdist("dist"))' | tail -n 1)
-python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir "$folder" "dist/$sdist"
+sdist=$(python -c "from setuptools.build_meta import build_sdist; print(build_sdist('$folder'))" 2> /dev/null | tail -n 1)
+mkdir -p dist
+[ -n "$SEAMSEG_LOCAL_VERSION" ] || cp "$folder/$sdist" dist/
+python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir "$folder" "$folder/$sdist"
 built=$(echo "$folder"/*.whl)
 
 # auditwheel renames the wheel if its library loads on all systems of that name. The libraries of torch are found at run

