@@ -8,7 +8,9 @@
 #endif
 
 #pragma GCC diagnostic push
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // in GCC 12's own intrinsics
+#endif
 
 constexpr int vector_bytes = SEAMSEG_VECTOR_BYTES;
 

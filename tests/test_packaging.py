@@ -263,6 +263,51 @@ def test_package_uses_no_name_that_its_oldest_python_lacks() -> None:
     assert [name for module, name in missing if name or module in sys.stdlib_module_names] == []
 
 
+def test_dockerfile_copies_from_stages_and_files_that_exist() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    stages: list[str] = []
+    for base, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE):
+        assert base in stages or base == "scratch" or ":" in base, base
+        stages.append(name)
+    assert stages[-1] == "cpu"
+    assert set(re.findall(r"from=([\w-]+)", text)) <= set(stages)
+    for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
+        assert (ROOT / source).exists(), source
+    for script in re.findall(r"scripts/\w+\.sh", text):
+        assert (ROOT / script).is_file(), script
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert [
+        name for name in ("csrc", "configs", "seamseg", "scripts", "setup.py", "README.md") if name in ignored
+    ] == []
+
+
+def test_dockerfile_has_the_versions_of_the_constraints() -> None:
+    text, constraints = (ROOT / "Dockerfile").read_text(), (ROOT / "constraints.txt").read_text()
+    (python,) = re.findall(r"Python (3\.\d+)", constraints)
+    assert re.findall(r"^FROM python:(3\.\d+)", text, re.MULTILINE) == [python]
+    (cuda,) = re.findall(r"^cuda-toolkit==(\d+)\.", constraints, re.MULTILINE)
+    assert re.findall(r"nvidia/cu(\d+)", text) == [cuda]
+    assert "PIP_CONSTRAINT=/constraints.txt" in text
+    assert "==" not in text.replace("PIP_CONSTRAINT=", "")
+
+
+def test_images_run_without_root_and_without_a_compiler() -> None:
+    stages = {
+        name: (base, body)
+        for base, name, body in re.findall(
+            r"^FROM (\S+) AS (\S+)$(.*?)(?=^FROM|\Z)", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL
+        )
+    }
+    for image in ("cpu", "cuda"):
+        base, body = stages[image]
+        assert re.search(r"^USER [1-9]\d*$", body, re.MULTILINE)
+        while base in stages:
+            body += stages[base][1]
+            base = stages[base][0]
+        assert "g++" not in body
+        assert 'ENTRYPOINT ["seamseg"]' in body
+
+
 def test_build_without_a_compiler_says_what_to_install(sdist: Path) -> None:
     built = run_setup("build_ext", cwd=sdist, CXX="/no/such/compiler -O3")
     assert built.returncode != 0
