@@ -275,7 +275,7 @@ def test_dockerfile_copies_from_stages_and_files_that_exist() -> None:
         assert (ROOT / source).exists(), source
     for script in re.findall(r"scripts/\w+\.sh", text):
         assert (ROOT / script).is_file(), script
-    ignored = (ROOT / ".dockerignore").read_text().split()
+    ignored = set((ROOT / ".dockerignore").read_text().split())
     assert [
         name for name in ("csrc", "configs", "seamseg", "scripts", "setup.py", "README.md") if name in ignored
     ] == []
