@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.predict.images import find_input_images, image_folder, result_names
+from seamseg.predict.images import find_frames, find_input_images, image_folder, result_names
 
 
 def test_result_names_of_files_with_one_stem_are_unique(tmp_path: Path) -> None:
@@ -75,3 +75,12 @@ def test_image_name_with_a_backslash_becomes_a_folder_of_the_results(tmp_path: P
     (tmp_path / "x\\a.png").write_bytes(b"x")
     (found,) = find_input_images(tmp_path, tmp_path / "out")
     assert (found.name, found.file_name, found.path.name) == ("x/a", "x/a.png", "x\\a.png")
+
+
+def test_find_frames_orders_by_decimal_numbers_and_accepts_other_digits(tmp_path: Path) -> None:
+    for name in ("m²/9", "m²/10", "m²/010", "m²/²", "a10/1", "a9/1"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    names = [frame.name for frame in find_frames(tmp_path, tmp_path / "out")]
+    assert names == ["a9/1", "a10/1", "m²/9", "m²/010", "m²/10", "m²/²"]
