@@ -139,8 +139,10 @@ def score_videos(
     """
     longest = max(map(len, truth.clips.values()))
     if max(windows) > longest:
+        fitting = ",".join(str(length) for length in windows if length <= longest) or str(longest)
         raise DataError(
-            f"a window of {max(windows)} frames is longer than all videos of {truth.path}, which have up to {longest}"
+            f"a window of {max(windows)} frames is longer than all videos of {truth.path}, the longest of which has "
+            f"{longest}; pass --windows {fitting}"
         )
     categories, threads = truth.categories, available_cores()
     evaluator, num_done = VideoEvaluator(len(categories), categories.num_stuff, windows), 0

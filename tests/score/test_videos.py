@@ -127,8 +127,10 @@ def test_results_without_a_video_or_frame_are_refused(tmp_path: Path) -> None:
 
 def test_windows_longer_than_all_videos_are_refused(tmp_path: Path) -> None:
     path = write_vipseg(tmp_path, {"a": [np.full((2, 3), 301)] * 2})
-    with pytest.raises(DataError, match="3 frames"):
+    with pytest.raises(DataError, match=r"3 frames.*--windows 1$"):
         score(path, path, (1, 3))
+    with pytest.raises(DataError, match=r"4 frames.*--windows 2$"):
+        score(path, path, (4,))
 
 
 def test_frames_of_another_size_and_unlisted_ids_are_refused(tmp_path: Path) -> None:
