@@ -48,7 +48,13 @@ def check_video_arguments(options: argparse.Namespace) -> None:
     """
     if options.windows is not None and not options.video:
         raise SettingsError("--windows is for videos; add --video, or leave it out")
-    given = {"--images": options.images, "--per-image": options.per_image, "--analysis": options.analysis}
+    given = {
+        "--images": options.images,
+        "--per-image": options.per_image,
+        "--analysis": options.analysis,
+        "--calibration": options.calibration,
+        "--confidence": options.confidence,
+    }
     if options.video and (unfit := [name for name, value in given.items() if value is not None]):
         raise SettingsError(f"{unfit[0]} is for images, not for videos; leave it out")
 
@@ -91,8 +97,9 @@ def print_video_scores(scores: VideoScores) -> None:
     console.print(table)
     if unseen := len(scores.per_class) - seen:
         console.print(f"{unseen} classes appear neither in the annotation nor in the predictions")
-    lengths = ", ".join(str(window.frames) for window in scores.windows)
-    console.print(f"VPQ {percent(scores.vpq)} in windows of {lengths} frames")
+    *shorter, longest = [window.frames for window in scores.windows]
+    lengths = "".join(f"{length:,}, " for length in shorter) + counted(longest, "frame")
+    console.print(f"VPQ {percent(scores.vpq)} in windows of {lengths}")
     console.print(
         f"STQ {percent(scores.stq)} (association {percent(scores.aq)}, segmentation {percent(scores.sq)}): "
         f"{counted(sum(clip.num_tubes for clip in scores.clips), 'thing')} in {counted(len(scores.clips), 'video')}"

@@ -233,6 +233,8 @@ def test_score_swapped_sizes_in_the_annotation_change_nothing(
         (("--video", "--per-image", "a.csv"), "--per-image"),
         (("--video", "--images", "a.txt"), "--images"),
         (("--video", "--analysis", "a"), "--analysis"),
+        (("--video", "--calibration", "a"), "--calibration"),
+        (("--video", "--confidence", "a"), "--confidence"),
     ],
 )
 def test_score_options_of_videos_and_images_are_not_mixed(
