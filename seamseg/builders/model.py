@@ -18,6 +18,7 @@ from seamseg.builders.network import build_fusion, build_network
 from seamseg.config import Experiment, parse_experiment, save_experiment
 from seamseg.data.transforms import InputTransform
 from seamseg.errors import ModelError
+from seamseg.export.hub_models import model_name
 from seamseg.export.hub_weights import HUB
 from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile
@@ -56,12 +57,12 @@ class LoadedModel:
         return self.categories.as_stuff() if self.experiment.task == "semantic" else self.categories
 
 
-def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedModel:
+def build_model(file: ModelFile, source: str, device: torch.device) -> LoadedModel:
     """Build a trained network that is ready to predict.
 
     Args:
         file: Content of a model file.
-        source: Path of the model, for error messages.
+        source: Name of the model in error messages.
         device: Device of the network.
 
     Raises:
@@ -92,7 +93,7 @@ def open_model(path: Path, device: torch.device) -> LoadedModel:
     Raises:
         SeamsegError: There is no model, or it is damaged or has been changed.
     """
-    return build_model(load_model_file(path), path, device)
+    return build_model(load_model_file(path), model_name(path), device)
 
 
 def with_eval_norm(model: LoadedModel, share: float) -> LoadedModel:
@@ -128,7 +129,7 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
     """
     check_free(out, ALL_FILES if overwrite else None)
     published = load_semantic(source) or load_published(source)
-    model = build_model(published.file, source, torch.device("cpu"))
+    model = build_model(published.file, str(source), torch.device("cpu"))
     write_model_folder(out, _model_file(model), None, overwrite)
     return published.notes
 
@@ -165,7 +166,7 @@ def export_model(run: Path, out: Path, overwrite: bool, publication: Publication
         OSError: The folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)
-    model = build_model(load_model_file(run), run, torch.device("cpu"))
+    model = build_model(load_model_file(run), model_name(run), torch.device("cpu"))
     root = model.experiment.data.root
     data_set = None if root is None else Path(root).resolve().name
     model = replace(model, experiment=_without_paths(model.experiment))

@@ -17,6 +17,7 @@ from seamseg.errors import ModelError, OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.graph_files import output_names, trace
+from seamseg.export.hub_models import model_name
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.networks import PyramidNet
 from seamseg.structures import Size
@@ -79,7 +80,7 @@ def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Descripti
     model = open_model(options.model, torch.device("cpu"))
     if not isinstance(model.network, PyramidNet):
         raise ModelError(
-            f"{options.model} is a semantic model with sem.head=deeplab, whose norms cannot be folded into "
+            f"{model_name(options.model)} is a semantic model with sem.head=deeplab, whose norms cannot be folded into "
             "convolutions for an export; predict with `seamseg predict` or seamseg.load_model"
         )
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)

@@ -29,7 +29,7 @@ from seamseg.cli.arguments import (
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
-from seamseg.export.hub_models import hub_model
+from seamseg.export.hub_models import model_name
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import FolderOutcome, predict_images
 from seamseg.predict.images import find_frames, find_input_images, image_folder
@@ -282,7 +282,7 @@ def check_tile_kinds(given: argparse.Namespace, options: PredictionOptions) -> N
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {
-        "model": hub_model(options.model) or str(options.model),
+        "model": model_name(options.model),
         "precision": predictor.precision,
     }
     del given["confidence"]  # follows from the outputs

@@ -38,6 +38,11 @@ def hub_model(path: Path | str) -> str | None:
     return None if match is None else HUB + str(path)[match.end() :]
 
 
+def model_name(path: Path | str) -> str:
+    """Return the name of a model in messages: ``hf://ORG/NAME``, or its path."""
+    return hub_model(path) or str(path)
+
+
 def download_model(source: str) -> Path:
     """Download a model folder of the Hub, or return the cached one if there is no network or nothing has changed.
 
@@ -59,7 +64,10 @@ def download_model(source: str) -> Path:
     patterns = list(DOWNLOADED)
     folder = Path(_checked(source, lambda: hub.snapshot_download(match[1], revision=match[2], allow_patterns=patterns)))
     if not (folder / MODEL_FILE).is_file():
-        raise ModelError(f"{source} has no {MODEL_FILE}, so it is not a model that `seamseg export-model` wrote")
+        raise ModelError(
+            f"{source} has no {MODEL_FILE}: it is not a model that `seamseg export-model` wrote, or the Hugging Face Hub "
+            "cannot be reached and only a part of the model is in the cache"
+        )
     return folder
 
 

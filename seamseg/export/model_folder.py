@@ -99,8 +99,7 @@ def load_model_file(path: Path) -> ModelFile:
     """
     source = hub_model(path)
     if source is not None:
-        folder = download_model(source)
-        return read_model_folder(folder) if is_model_folder(folder) else read_model(folder / MODEL_FILE)
+        return _load_hub_model(source)
     if path.is_dir():
         return _load_folder(path)
     if not path.exists():
@@ -122,6 +121,15 @@ def load_model_file(path: Path) -> ModelFile:
             ) from error
         raise
     return ModelFile(checkpoint.settings, checkpoint.categories, checkpoint.average or checkpoint.network)
+
+
+def _load_hub_model(source: str) -> ModelFile:
+    folder = download_model(source)
+    try:
+        return read_model_folder(folder) if is_model_folder(folder) else read_model(folder / MODEL_FILE)
+    except ModelError as error:
+        cache = folder.parents[1]  # that of all revisions; the folder of one has only links
+        raise ModelError(f"{source}: {error} (to download it again, delete {cache})") from error
 
 
 def _load_folder(path: Path) -> ModelFile:
