@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
+from seamseg.algos.tracking import require_scipy
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
 from seamseg.cli.arguments import (
     add_augmentation,
@@ -166,8 +167,9 @@ def check_tracking(model: LoadedModel, process: Process) -> None:
     """Check that things can be tracked.
 
     Raises:
-        SeamsegError: The model is not panoptic, or there are several processes.
+        SeamsegError: The model is not panoptic, there are several processes, or scipy is not installed.
     """
+    require_scipy()
     if model.experiment.task != "panoptic":
         raise SettingsError(f"--track requires a panoptic model, but {model.experiment.task} is the task of this one")
     if process.world_size > 1:

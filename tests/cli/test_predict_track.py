@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,17 @@ def test_predict_track_stopped_run_is_resumed_to_the_same_files(
     assert result.code == 0
     assert not after or f"({after} of them in an earlier run)" in result.out
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_predict_track_without_scipy_keeps_earlier_results(
+    command: Any, refuses: Callable[..., str], run_dir: Path, clips: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    out = tmp_path / "out"
+    assert command("predict", run_dir, clips / "b", out, "--track").code == 0
+    before = contents(out)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    assert "seamseg[track]" in refuses("predict", run_dir, clips / "b", out, "--track", "--overwrite")
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize("damage", ["remove", "cut"])
