@@ -106,6 +106,11 @@ class Journal:
         }
         self._append(line)
 
+    def invalidate(self, name: str) -> None:
+        """Record that a finished item has to be processed again; its files are still listed."""
+        self._file.seek(self._offsets[name])
+        self._append(json.loads(self._file.readline()) | {"check": None})
+
     def absorb(self, other: Journal) -> None:
         """Append all entries of another journal of the same job."""
         for offset in other._offsets.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +62,12 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
     folder = job.folder
     done = from_first(process, lambda: folder.begin(job.mode, input_images))
     tracker = None
-    if job.track_gap is not None:
-        tracker = FrameTracker(folder.path, folder.categories, job.track_gap)
-        leading = list(takewhile(lambda one: one.name in done, input_images))
-        done = {one.name for one in leading[: tracker.num_resumable(input_images, len(leading))]}
     try:
+        if job.track_gap is not None:
+            tracker = FrameTracker(folder.path, folder.categories, job.track_gap)
+            kept = tracker.kept_frames(input_images, done)
+            folder.invalidate(done - kept)
+            done = kept
         folder.join()
         broken, dark = _predict_share(job, input_images, done, process, tracker)
         if not process.is_first:

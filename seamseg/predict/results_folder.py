@@ -145,6 +145,16 @@ class ResultsFolder:
         assert self._journal is not None, "the folder is not open"
         self._journal.append(image, written)
 
+    def invalidate(self, names: Iterable[str]) -> None:
+        """Record that finished images have to be predicted again, also if this run is interrupted before that.
+
+        Args:
+            names: Names of finished images.
+        """
+        assert self._journal is not None, "the folder is not open"
+        for name in sorted(names):
+            self._journal.invalidate(name)
+
     def close(self) -> None:
         """Close the journal, so that other processes may use the folder."""
         if self._journal is not None:

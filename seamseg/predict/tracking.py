@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
+from itertools import groupby, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -44,33 +45,51 @@ class FrameTracker:
         self._folder, self._categories, self._gap = folder / RECORDS_FOLDER, categories, gap
         self._clip: str | None = None
         self._tracker = self._new_tracker()
+        self._restored: dict[str, Tracker] = {}
 
     def _new_tracker(self) -> Tracker:
         return Tracker(len(self._categories), self._gap)
 
-    def num_resumable(self, frames: Sequence[Named], num_done: int) -> int:
-        """Return after how many frames tracking can continue, and prepare to do so.
+    def kept_frames(self, frames: Sequence[Named], done: Set[str]) -> set[str]:
+        """Return the names of the frames whose results can stay, and prepare to continue after them.
 
         Args:
             frames: All frames, clip by clip.
-            num_done: Number of frames from the beginning that are done.
+            done: Names of the frames that have results.
+
+        Returns:
+            The frames of complete clips, and of every other clip those that :meth:`num_resumable` counts.
         """
-        for number in range(num_done, 0, -1):
-            name = frames[number - 1].name
-            ends_clip = number == len(frames) or clip_of(frames[number].name) != clip_of(name)
-            if ends_clip or self._restore(name):
+        kept = set[str]()
+        for _, group in groupby(frames, lambda frame: clip_of(frame.name)):
+            clip = list(group)
+            leading = list(takewhile(lambda frame: frame.name in done, clip))
+            number = len(clip) if len(leading) == len(clip) else self.num_resumable(leading)
+            kept |= {frame.name for frame in clip[:number]}
+        return kept
+
+    def num_resumable(self, leading: Sequence[Named]) -> int:
+        """Return after how many frames tracking can continue, and prepare to do so.
+
+        Args:
+            leading: Frames from the beginning of an unfinished clip that have results.
+        """
+        for number in range(len(leading), 0, -1):
+            name = leading[number - 1].name
+            if (tracker := self._recorded(name)) is not None:
+                self._restored[clip_of(name)] = tracker
                 return number
         return 0
 
-    def _restore(self, name: str) -> bool:
+    def _recorded(self, name: str) -> Tracker | None:
+        """Return the tracker after a frame; None if its record is missing or damaged."""
         tracker = self._new_tracker()
         try:
             with np.load(self._path(name)) as arrays:
                 tracker.restore({key: arrays[key] for key in arrays.files})
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-            return False
-        self._tracker, self._clip = tracker, clip_of(name)
-        return True
+            return None
+        return tracker
 
     def track(self, name: str, found: Prediction) -> Prediction:
         """Return the prediction for the next frame with constant ids, and record the tracks.
@@ -82,8 +101,9 @@ class FrameTracker:
         Raises:
             OSError: The record cannot be written.
         """
-        if clip_of(name) != self._clip:
-            self._tracker, self._clip = self._new_tracker(), clip_of(name)
+        clip = clip_of(name)
+        if clip != self._clip:
+            self._tracker, self._clip = self._restored.pop(clip, None) or self._new_tracker(), clip
         tracked = renumbered(found.segmentation, self._tracker, self._categories)
         state = self._tracker.state()
         atomic_write_unsynced(self._path(name), lambda path: _save(path, state))

@@ -220,8 +220,8 @@ class _VideoRun:
         if job.track_gap is not None:
             self._tracker, self._style = FrameTracker(folder.path, folder.categories, job.track_gap), Style(ids=True)
             if not self.is_complete:
-                frames = [*self.noted, self._name(len(self.noted))]  # not the end of the clip
-                self.num_kept = self._tracker.num_resumable(frames, self.num_kept)
+                self.num_kept = self._tracker.num_resumable(self.noted[: self.num_kept])
+                folder.invalidate(frame.name for frame in self.noted[self.num_kept :])
 
     def _name(self, number: int) -> FrameName:
         return FrameName(number, self.video.path, self.job.track_gap is not None)

@@ -149,6 +149,18 @@ def test_predict_track_stopped_run_is_resumed_to_the_same_files(
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_predict_track_changed_frame_renews_its_clip_even_if_interrupted(
+    command: Any, stopped: Callable[..., Path], run_dir: Path, clips: Path, tmp_path: Path
+) -> None:
+    assert command("predict", run_dir, clips, tmp_path / "out", "--track").code == 0
+    cv2.imwrite(str(clips / "a" / "9.png"), pixels(0)[::-1])
+    assert command("predict", run_dir, clips, tmp_path / "whole", "--track").code == 0
+    out = stopped(clips, 3, "--resume")
+    result = command("predict", run_dir, clips, out, "--track", "--resume")
+    assert "(6 of them in an earlier run)" in result.out  # all but a/11
+    assert contents(out) == contents(tmp_path / "whole")
+
+
 def test_predict_track_without_scipy_keeps_earlier_results(
     command: Any, refuses: Callable[..., str], run_dir: Path, clips: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -73,7 +73,23 @@ def test_frame_tracker_resumes_after_recorded_frames_and_complete_clips(tmp_path
     tracker = FrameTracker(tmp_path, CATEGORIES, 10)
     for frame in frames:
         tracker.track(frame.name, prediction())
-    assert [tracker.num_resumable(frames, number) for number in range(5)] == [0, 1, 2, 3, 4]
+    names = [frame.name for frame in frames]
+    assert [tracker.kept_frames(frames, set(names[:number])) for number in range(5)] == [
+        set(names[:number]) for number in range(5)
+    ]
+    assert tracker.kept_frames(frames, {"a/1", "b/1", "b/2"}) == {"a/1", "b/1", "b/2"}
+    assert tracker.kept_frames(frames, {"a/2", "b/1"}) == {"b/1"}
     for path in tmp_path.rglob("*.tracks"):
         path.write_bytes(b"damaged")
-    assert [tracker.num_resumable(frames, number) for number in range(5)] == [0, 0, 2, 2, 4]
+    kept = [len(tracker.kept_frames(frames, set(names[:number]))) for number in range(5)]
+    assert kept == [0, 0, 2, 2, 4]
+
+
+def test_frame_tracker_continues_several_clips_with_the_same_ids(tmp_path: Path) -> None:
+    frames = [Frame(name) for name in ("a/1", "a/2", "b/1", "b/2")]
+    whole = FrameTracker(tmp_path, CATEGORIES, 10)
+    expected = {frame.name: whole.track(frame.name, prediction()).segmentation.ids for frame in frames}
+    resumed = FrameTracker(tmp_path, CATEGORIES, 10)
+    assert resumed.kept_frames(frames, {"a/1", "b/1"}) == {"a/1", "b/1"}
+    for name in ("a/2", "b/2"):
+        assert torch.equal(resumed.track(name, prediction()).segmentation.ids, expected[name])
