@@ -214,7 +214,7 @@ class _VideoRun:
         self._video_path = folder.path / OVERLAY_FILE
         self._draws = "overlay" in folder.kinds
         self.noted = list(self._noted())
-        self.is_complete = self._draws and 0 < len(self.noted) == _num_frames(self._video_path)
+        self.is_complete = self._has_all_results()
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
         self._tracker, self._style = None, USUAL
         if job.track_gap is not None:
@@ -256,6 +256,12 @@ class _VideoRun:
 
     def _track(self, frame: _Frame, found: Prediction) -> Prediction:
         return found if self._tracker is None else self._tracker.track(frame.name.name, found)
+
+    def _has_all_results(self) -> bool:
+        if self._draws:
+            return 0 < len(self.noted) == _num_frames(self._video_path)
+        # The file may state a wrong number of frames; counting them takes far less time than predicting on them again.
+        return len(self.noted) >= self.video.num_frames and len(self.noted) == sum(1 for _ in self.video.frames())
 
     def _num_recorded(self) -> int:
         """Return how many frames from the start of the video can be drawn again."""

@@ -161,6 +161,16 @@ def test_predict_track_changed_frame_renews_its_clip_even_if_interrupted(
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_predict_track_complete_video_without_overlay_is_not_predicted_again(
+    command: Any, run_dir: Path, video_path: Path, tmp_path: Path
+) -> None:
+    options = ("predict", run_dir, video_path, tmp_path / "out", "--track", "--write", "panoptic")
+    assert command(*options).code == 0
+    before = contents(tmp_path / "out")
+    assert f"({NUM_FRAMES} of them in an earlier run)" in command(*options, "--resume").out
+    assert contents(tmp_path / "out") == before
+
+
 def test_predict_track_without_scipy_keeps_earlier_results(
     command: Any, refuses: Callable[..., str], run_dir: Path, clips: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
