@@ -82,8 +82,9 @@ class VideoClassScores:
     """Scores of one class in 0 … 1; NaN if the class does not appear.
 
     Attributes:
-        vpq: Mean of the VPQs of all windows.
-        by_window: VPQ for each length of windows.
+        vpq: Mean of the VPQs for the lengths of windows in which the class appears.
+        by_window: VPQ for each length of windows; NaN for those in which the class does not appear, because all videos
+            with it are shorter.
         iou: Pixel IoU.
     """
 
@@ -222,8 +223,8 @@ class VideoEvaluator:
         ious = _ious(self._confusion)
         by_class = np.array([quality.pq.tolist() for quality in self._qualities])
         per_class = {
-            name: VideoClassScores(float(by_class[:, index].mean()), tuple(by_class[:, index].tolist()), float(iou))
-            for index, (name, iou) in enumerate(zip(names, ious, strict=True))
+            name: VideoClassScores(_mean(values), tuple(values.tolist()), float(iou))
+            for name, values, iou in zip(names, by_class.T, ious, strict=True)
         }
         aq = self._association / self._num_tubes if self._num_tubes else math.nan
         sq = _mean(ious)

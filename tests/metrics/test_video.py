@@ -148,3 +148,11 @@ def test_videos_do_not_share_tubes_or_windows() -> None:
         ("0", 1, 2, 1),
         ("1", 1, 2, 1),
     ]
+
+
+def test_class_in_short_videos_only_has_the_mean_of_their_windows() -> None:
+    car, person = drawn(["aa"], {"a": 1}), Frame(np.full((1, 2), 3), np.ones((1, 2), np.int64), np.zeros((1, 2), bool))
+    scores = evaluate([[(car, car)] * 3, [(person, person)] * 2], (1, 2, 3))
+    assert (scores.per_class["person"].vpq, scores.per_class["car"].vpq) == (1, 1)
+    assert [math.isnan(value) for value in scores.per_class["person"].by_window] == [False, False, True]
+    assert math.isnan(scores.per_class["road"].vpq)
