@@ -81,7 +81,7 @@ def test_video_commands_run_and_every_number_is_explained(tmp_path: Path, monkey
     content = {"annotations": [{"video_id": "a", "annotations": frames}], "categories": CATEGORIES}
     for name in ("video_val", "panoptic"):
         Path(f"{name}.json").write_text(json.dumps(content))
-    for folder in ("video_val", "panoptic", "panoptic_maps", "step"):
+    for folder in ("video_val", "panoptic", "panoptic_maps/val", "step"):
         Path(folder, "a").mkdir(parents=True)
         for number in range(6):
             write_png(Path(folder, "a", f"{number}.png"), IDS)

@@ -13,6 +13,7 @@ import pytest
 from oracles.video_quality import Frame, association
 
 from seamseg.algos.tracking import Tracker
+from seamseg.data.formats.coco_json import open_annotation
 from seamseg.errors import DataError
 from seamseg.metrics.video import VideoScores
 from seamseg.scenes import write_drives
@@ -150,13 +151,33 @@ def test_frames_of_another_size_and_unlisted_ids_are_refused(tmp_path: Path) -> 
         ({"annotations": {}}, "annotations"),
         ({"annotations": [{"video_id": "../a", "annotations": []}]}, r"\.\./a"),
         ({"annotations": [{"video_id": 3, "annotations": []}]}, "video_id"),
-        ({"annotations": [{"video_id": "a", "annotations": []}]}, "no annotations"),
+        ({"annotations": [{"video_id": "a", "annotations": []}]}, "video a contains no annotations"),
+        ({"annotations": [{"video_id": "a", "annotations": [{"image_id": "0"}]}]}, "video a.*file_name"),
+        ({"annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": []}]}, "without --video"),
     ],
 )
 def test_wrong_video_files_are_refused(tmp_path: Path, change: dict[str, Any], fact: str) -> None:
     path = write_vipseg(tmp_path, {"a": [np.full((2, 3), 301)]}, **change)
     with pytest.raises(DataError, match=fact):
         open_truth(path, None)
+
+
+def test_videos_are_refused_as_images(tmp_path: Path) -> None:
+    path = write_vipseg(tmp_path, {"a": [np.full((2, 3), 301)]})
+    with pytest.raises(DataError, match="score --video"):
+        open_annotation(path, None)
+
+
+def test_nested_clips_have_the_same_names_in_both_formats(tmp_path: Path) -> None:
+    maps = [np.full((2, 3), 301)]
+    clips = {"day": maps, "day/a": maps, "night/b/c": maps}
+    vipseg, step = write_vipseg(tmp_path, clips), write_step(tmp_path, clips)
+    (step / ".hidden").mkdir()
+    write_png(step / ".hidden" / "000.png", maps[0])
+    for gt, pred in ((vipseg, step), (step, vipseg)):
+        scores = score(gt, pred, (1,))
+        assert sorted(clip.name for clip in scores.clips) == list(clips)
+        assert scores.stq == 1
 
 
 def test_videos_listed_twice_are_refused(tmp_path: Path) -> None:

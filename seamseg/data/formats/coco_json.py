@@ -186,8 +186,9 @@ def read_records(
             found.
     """
     images = images_by_id(field(content, "images", list, str(path)), path)
+    folders = png_folders(path) if folders is None else folders
     records = []
-    for position, segments in enumerate(listed_annotations(content, path, table, keys, folders).values()):
+    for position, segments in enumerate(listed_annotations(content, str(path), table, keys, folders).values()):
         image = images.get(segments.image_id)
         if image is None:
             raise DataError(f"{path}, annotation {position}: its image {segments.image_id} is not among the images")
@@ -198,22 +199,25 @@ def read_records(
 def _panoptic_files(
     content: dict[str, Any], json_file: Path, folder: Path | None, table: ClassTable, keys: SegmentKeys
 ) -> PanopticFiles:
-    images = listed_annotations(content, json_file, table, keys, None if folder is None else [folder])
+    if any(isinstance(one, dict) and "video_id" in one for one in field(content, "annotations", list, str(json_file))):
+        raise DataError(f"{json_file} lists videos in VIPSeg's layout, not images; `seamseg score --video` reads it")
+    folders = png_folders(json_file) if folder is None else [folder]
+    images = listed_annotations(content, str(json_file), table, keys, folders)
     png_folder = next(iter(images.values())).png_folder
     return PanopticFiles(json_file, png_folder, table.categories, images, image_names(content, json_file), table.notes)
 
 
 def listed_annotations(
-    content: dict[str, Any], path: Path, table: ClassTable, keys: SegmentKeys, folders: Sequence[Path] | None
+    content: dict[str, Any], source: str, table: ClassTable, keys: SegmentKeys, folders: Sequence[Path]
 ) -> dict[ImageId, ListedSegments]:
     """Read ``annotations``.
 
     Args:
         content: JSON object with ``annotations``.
-        path: Path of its file.
+        source: Name of its file, for error messages.
         table: Meaning of its category ids.
         keys: Keys to read from each segment.
-        folders: Folders that may contain the PNGs, most likely first; None looks next to the JSON file.
+        folders: Folders that may contain the PNGs, most likely first.
 
     Returns:
         Segments by image id, in the order of the file; at least one.
@@ -221,19 +225,19 @@ def listed_annotations(
     Raises:
         SeamsegError: An entry is wrong, two have the same image, there are none, or no PNG is found.
     """
-    entries = list(annotation_entries(field(content, "annotations", list, str(path)), str(path)))
+    entries = list(annotation_entries(field(content, "annotations", list, source), source))
     if not entries:
-        raise DataError(f"{path} contains no annotations")
+        raise DataError(f"{source} contains no annotations")
     names = [entry.png_file for entry in entries]
-    folder = choose_folder(png_folders(path) if folders is None else folders, names, f"PNG files of {path}")
+    folder = choose_folder(folders, names, f"PNG files of {source}")
     images: dict[ImageId, ListedSegments] = {}
     for position, image_id, png_file, info in entries:
         if image_id in images:
-            raise DataError(f"{path}: image {image_id} has two annotations")
+            raise DataError(f"{source}: image {image_id} has two annotations")
         arrays = _arrays(info, table, keys)
         if arrays is None:
-            sound_segments(info, table, keys, f"{path}, annotation {position} of image {image_id}")
-            raise AssertionError(f"{path}: nothing is wrong with the segments of image {image_id}")
+            sound_segments(info, table, keys, f"{source}, annotation {position} of image {image_id}")
+            raise AssertionError(f"{source}: nothing is wrong with the segments of image {image_id}")
         images[image_id] = ListedSegments(image_id, folder, png_file, *arrays)
     return images
 

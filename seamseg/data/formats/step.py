@@ -1,6 +1,6 @@
 """Folders of PNGs in the format of KITTI-STEP (Weber et al. 2021): red is the class, green · 256 + blue the instance.
 
-The folder contains a folder of PNGs per video, or the PNGs of a single video. The class is an index into the list in
+The folder contains a folder of PNGs per video, at any depth, or the PNGs of a single video. The class is an index into the list in
 ``categories.json``, in the folder or beside it; without this file, the classes are those of KITTI-STEP. Class 255 is
 void, and instance 0 of a thing class is crowd.
 """
@@ -55,8 +55,7 @@ def open_step(folder: Path, truth: Categories | None = None) -> tuple[Categories
     classes[VOID] = VOID
     for value, entry in enumerate(entries[:VOID]):
         classes[value] = table.class_of_id.get(entry["id"], _UNKNOWN)
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    clips = {one.name: frames for one in folders if (frames := _frames(one))}
+    clips = {one.relative_to(folder).as_posix(): frames for one in _folders(folder) if (frames := _frames(one))}
     if not clips:
         clips = {folder.resolve().name: _frames(folder)}
     if not any(clips.values()):
@@ -76,6 +75,12 @@ def _entries(folder: Path) -> tuple[list[Any], Path]:
                 raise DataError(f"{path} must contain a list of categories")
             return entries, path
     return _KITTI_STEP, folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder at any depth, without hidden ones; clips of `seamseg predict` may be nested."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for one in inner for path in (one, *_folders(one))]
 
 
 def _frames(folder: Path) -> list[ListedSegments]:

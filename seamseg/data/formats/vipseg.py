@@ -76,11 +76,14 @@ def _clips(
     clips: Clips = {}
     for position, entry in enumerate(field(content, "annotations", list, str(json_file))):
         where = f"{json_file}, video {position}"
+        if isinstance(entry, dict) and "video_id" not in entry and "image_id" in entry:
+            raise DataError(f"{json_file} lists images, not videos in VIPSeg's layout; score it without --video")
         name = checked_file_name(field(entry, "video_id", str, where), where)
         if name in clips:
             raise DataError(f"{json_file} lists video {name} twice; make the names unique")
         folders = [one / name for one in ([folder] if folder is not None else _folders(json_file))]
-        clips[name] = list(listed_annotations(entry, json_file, table, keys, folders).values())
+        source = f"{json_file}, video {name}"
+        clips[name] = list(listed_annotations(entry, source, table, keys, folders).values())
     if not clips:
         raise DataError(f"{json_file} contains no videos")
     return clips
