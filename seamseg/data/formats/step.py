@@ -1,8 +1,8 @@
 """Folders of PNGs in the format of KITTI-STEP (Weber et al. 2021): red is the class, green · 256 + blue the instance.
 
-The folder contains a folder of PNGs per video, at any depth, or the PNGs of a single video. The class is an index into the list in
-``categories.json``, in the folder or beside it; without this file, the classes are those of KITTI-STEP. Class 255 is
-void, and instance 0 of a thing class is crowd.
+The folder contains a folder of PNGs per video, at any depth, or the PNGs of a single video. The class is an index into
+the list in ``categories.json``, in the folder or beside it; without this file, the classes are those of KITTI-STEP.
+Class 255 is void, and instance 0 of a thing class is crowd.
 """
 
 from __future__ import annotations
