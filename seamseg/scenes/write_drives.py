@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seamseg.data.formats.coco_files import PREFIX
+from seamseg.data.formats.vipseg import VIDEO_PREFIX, framed, write_videos
 from seamseg.errors import SettingsError
-from seamseg.io.files import write_text
+from seamseg.io.files import atomic_write, write_text
 from seamseg.scenes.drive import render_drive
 from seamseg.scenes.segments import SCENE_CATEGORIES
 from seamseg.scenes.write import SegmentColors, check_request, panoptic_json, write_frame
@@ -53,7 +55,7 @@ def write_drives(
     check_request(folder, counts, size, seed)
     if num_frames < 1:
         raise SettingsError(f"the drives would have {num_frames} frames; request at least 1")
-    total, texts, done = (num_train + num_val) * num_frames, dict[str, str](), 0
+    total, contents, done = (num_train + num_val) * num_frames, dict[str, dict[str, Any]](), 0
     for index, (split, count) in enumerate(counts.items()):
         entries: list[dict[str, Any]] = []
         for number in range(1, count + 1):
@@ -63,29 +65,17 @@ def write_drives(
                 entries.append(write_frame(scene, len(entries) + 1, name, colors, folder, split))
                 if progress is not None:
                     progress(done, total)
-        texts[f"panoptic_{split}.json"] = _text(panoptic_json(entries, size, seed))
-        texts[f"video_{split}.json"] = _text(_video_json(entries, size, num_frames))
-    for file_name, text in texts.items():
-        write_text(folder / "annotations" / file_name, text)
+        contents[split] = panoptic_json(entries, size, seed)
+    for split, content in contents.items():
+        _write_videos(folder / "annotations" / f"{VIDEO_PREFIX}{split}.json", content)
+        text = json.dumps(content, separators=(",", ":"))
+        write_text(folder / "annotations" / f"{PREFIX}{split}.json", text)
 
 
-def _video_json(entries: list[dict[str, Any]], size: tuple[int, int], num_frames: int) -> dict[str, Any]:
-    """Return the frames of all drives in VIPSeg's layout."""
-    videos, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
-    for start in range(0, len(entries), num_frames):
-        frames = entries[start : start + num_frames]
-        drive = frames[0]["file_name"].split("/")[0]
-        names = [frame["file_name"].split("/")[1] for frame in frames]
-        sizes = {"width": size[1], "height": size[0]}
-        images = [{"id": name[:-4], "file_name": name.replace(".png", ".jpg")} | sizes for name in names]
-        listed = [
-            {"image_id": name[:-4], "file_name": name, "segments_info": frame["segments_info"]}
-            for name, frame in zip(names, frames, strict=True)
-        ]
-        videos.append({"video_id": drive, "images": images})
-        annotations.append({"video_id": drive, "annotations": listed})
-    return {"videos": videos, "annotations": annotations, "categories": SCENE_CATEGORIES.to_list()}
-
-
-def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, separators=(",", ":"))
+def _write_videos(path: Path, content: dict[str, Any]) -> None:
+    """Write the frames of a COCO panoptic file in VIPSeg's layout."""
+    names = [entry["file_name"].removesuffix(".png") for entry in content["annotations"]]
+    lists = {
+        key: framed(content[key], names, number) for key, number in (("images", "id"), ("annotations", "image_id"))
+    }
+    atomic_write(path, lambda part: write_videos(part, content["info"], SCENE_CATEGORIES, lists))
