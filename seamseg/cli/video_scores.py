@@ -41,7 +41,7 @@ def window_lengths(text: str) -> tuple[int, ...]:
 
 
 def check_video_arguments(options: argparse.Namespace) -> None:
-    """Check that options for images and for videos are not mixed.
+    """Check that options for images and for videos, and for JSON files and folders, are not mixed.
 
     Raises:
         SeamsegError: They are.
@@ -57,6 +57,12 @@ def check_video_arguments(options: argparse.Namespace) -> None:
     }
     if options.video and (unfit := [name for name, value in given.items() if value is not None]):
         raise SettingsError(f"{unfit[0]} is for images, not for videos; leave it out")
+    for path, folder, name in (
+        (options.gt, options.gt_dir, "--gt-dir"),
+        (options.pred, options.pred_dir, "--pred-dir"),
+    ):
+        if options.video and folder is not None and path.is_dir():
+            raise SettingsError(f"{name} is for a JSON file, but {path} is a folder of PNGs; leave it out")
 
 
 def score_video_files(options: argparse.Namespace) -> int:

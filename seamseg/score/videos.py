@@ -110,7 +110,10 @@ def _frames_of(name: str, true: Sequence[ListedSegments], clips: Clips, path: Pa
     by_name = {_stem(frame): frame for frame in clips[name]}
     missing = [_stem(frame) for frame in true if _stem(frame) not in by_name]
     if missing:
-        raise DataError(f"{path} has no result for {len(missing)} frames of video {name}, such as {missing[0]}")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"{path} has no result for frame {missing[0]}{more} of video {name}; every annotated frame needs a result"
+        )
     return [by_name[_stem(frame)] for frame in true]
 
 

@@ -243,6 +243,15 @@ def test_score_options_of_videos_and_images_are_not_mixed(
     assert fact in refuses("score", "--gt", tmp_path / "a.json", "--pred", tmp_path / "b.json", *options)
 
 
+@pytest.mark.parametrize("option", ["--gt-dir", "--pred-dir"])
+def test_score_video_folder_of_pngs_in_another_folder_is_refused(
+    refuses: Callable[..., str], tmp_path: Path, option: str
+) -> None:
+    message = refuses("score", "--video", "--gt", tmp_path, "--pred", tmp_path, option, tmp_path)
+    assert option in message
+    assert str(tmp_path) in message
+
+
 @pytest.mark.parametrize("windows", ["0", "1,x", "", "-2,1"])
 def test_score_windows_that_are_not_numbers_of_frames_are_refused(command: Any, tmp_path: Path, windows: str) -> None:
     code, _, err = command("score", "--video", f"--windows={windows}", "--gt", tmp_path / "a", "--pred", tmp_path / "b")
