@@ -91,6 +91,8 @@ def test_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
         ["evaluate"],
         ["predict"],
         ["check"],
+        ["rank"],
+        ["make-scenes"],
         *(["convert", kind] for kind in ("masks", "detection", "remap", *TOOLS)),
     ):
         with pytest.raises(SystemExit):
