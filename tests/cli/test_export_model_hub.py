@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +85,34 @@ def test_hub_model_without_network_comes_from_the_cache(hub: FakeHub, model_file
     assert seamseg.load_model("hf://org/street", device="cpu").categories == first.categories
     with pytest.raises(SeamsegError, match="hf://org/other"):
         seamseg.load_model("hf://org/other", device="cpu")
+
+
+def test_hub_model_without_network_and_weights_in_the_cache_is_said_to_be_incomplete(
+    hub: FakeHub, model_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.stop()
+    cached = tmp_path / "cache" / "models--org--street"
+    for name, content in (("refs/main", b"0" * 40), (f"snapshots/{'0' * 40}/config.yaml", model_files["config.yaml"])):
+        (cached / name).parent.mkdir(parents=True)
+        (cached / name).write_bytes(content)
+    with pytest.raises(SeamsegError, match=r"hf://org/street has no model\.safetensors.*a part of the model"):
+        seamseg.load_model("hf://org/street", device="cpu")
+
+
+def test_damaged_hub_model_is_named_as_the_user_wrote_it(
+    hub: FakeHub, model_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.add("org/street", model_files | {"categories.json": b"[]"})
+    with pytest.raises(SeamsegError) as caught:
+        seamseg.load_model("hf://org/street", device="cpu")
+    assert str(caught.value).startswith("hf://org/street: ")
+    assert f"delete {tmp_path / 'cache' / 'models--org--street'})" in str(caught.value)
+    without_sums = {name: content for name, content in model_files.items() if name == "model.safetensors"}
+    settings = re.sub(rb'(\\ntask: |"task: )panoptic', rb"\1panoptik", without_sums["model.safetensors"], count=1)
+    assert settings != without_sums["model.safetensors"]
+    hub.add("org/lane", {"model.safetensors": settings})
+    with pytest.raises(SeamsegError, match="in hf://org/lane"):
+        seamseg.load_model("hf://org/lane", device="cpu")
 
 
 def test_hub_models_that_cannot_be_read_are_refused_in_one_sentence(
