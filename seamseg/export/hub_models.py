@@ -65,8 +65,8 @@ def download_model(source: str) -> Path:
     folder = Path(_checked(source, lambda: hub.snapshot_download(match[1], revision=match[2], allow_patterns=patterns)))
     if not (folder / MODEL_FILE).is_file():
         raise ModelError(
-            f"{source} has no {MODEL_FILE}: it is not a model that `seamseg export-model` wrote, or the Hugging Face Hub "
-            "cannot be reached and only a part of the model is in the cache"
+            f"{source} has no {MODEL_FILE}: it is not a model that `seamseg export-model` wrote, or the Hugging Face "
+            "Hub cannot be reached and only a part of the model is in the cache"
         )
     return folder
 
