@@ -98,6 +98,6 @@ def calibration_charts(calibration: Calibration) -> dict[str, Picture]:
         if found is not None:
             note = f"ECE {percent(found.all.ece)} %, accuracy {percent(found.all.accuracy)} % of {found.all.num:,}"
             curve = [(coverage, risk) for coverage, risk, _ in found.curve]
-            area = f"AURC {percent(found.aurc, 2)} %, {percent(found.e_aurc, 2)} % above the best order"
+            area = f"AURC {percent(found.aurc, 2)} %, excess over the best order {percent(found.e_aurc, 2)} %"
             rows.append(CalibrationRow(name, note, found.bins, curve, area))
     return {"calibration": calibration_picture(rows)} if rows else {}

@@ -25,7 +25,7 @@ LEAST_IN_BIN = 8
 TOP_LEVEL = 65_535
 """Level of confidence 1; a level is a confidence as a 16-bit integer."""
 NUM_POINTS = 100
-"""Number of points of a risk-coverage curve."""
+"""Maximum number of points of a risk-coverage curve."""
 
 DETECTION_CASES = np.dtype(
     [("class", "i8"), ("score", "f8"), ("right", "?"), ("y", "f8"), ("x", "f8"), ("height", "f8"), ("width", "f8")]
@@ -83,8 +83,8 @@ class ScoreCalibration:
             Classifiers", ICLR 2019): the mean fraction of wrong predictions among the k most confident ones, over all
             k. The order among equal scores is random, and the expected value is returned.
         e_aurc: Its excess over the area of a score that puts all right predictions first.
-        curve: 100 points of the curve: coverage (the fraction of predictions that are kept), risk (the fraction of
-            these that is wrong), and the lowest score that is kept.
+        curve: Up to 100 points of the curve: coverage (the fraction of predictions that are kept), risk (the fraction
+            of these that is wrong), and the lowest score that is kept.
     """
 
     all: Reliability

@@ -77,7 +77,7 @@ def _draw_reliability(canvas: Picture, top: int, left: int, bins: Sequence[tuple
         if num:
             bottom, low, high = (top + _PLOT - round(_PLOT * value) for value in (0, accuracy, score))
             canvas[min(low, high) : max(low, high), x0 + 1 : x1] = GAP
-            canvas[max(low, high) if low < high else low : bottom, x0 + 1 : x1] = RIGHT
+            canvas[max(low, high) : bottom, x0 + 1 : x1] = RIGHT
             canvas[min(low, bottom - 2) : min(low + 2, bottom), x0 + 1 : x1] = RIGHT
             base = top + _PLOT + 28 + _COUNTS
             canvas[base - max(1, round((_COUNTS - 16) * num / most)) : base, x0 + 1 : x1] = _COUNT

@@ -139,7 +139,6 @@ def test_risk_coverage_equals_the_expected_risk_at_every_number_of_predictions(s
     things = computed(found).things
     expected = risks(found["score"].tolist(), found["right"].tolist())
     assert things.aurc == pytest.approx(float(sum(expected) / len(expected)))
-    best = risks(found["right"].astype(float).tolist(), found["right"].tolist())
     ideal = sorted(found["right"].tolist(), reverse=True)
     best = risks([-place for place in range(len(ideal))], ideal)
     assert things.e_aurc == pytest.approx(float(sum(expected) - sum(best)) / len(expected))
