@@ -76,7 +76,7 @@ def add_parser(subcommands: Any) -> None:
     subcommand.add_argument("--calibration", type=Path, metavar="FOLDER", help=CALIBRATION_HELP)
     maps = (
         "folder of confidence maps for --calibration, gray PNGs named like the PNGs of PRED.json (default: the folder "
-        "`confidence` next to PRED.json, if there is one)"
+        "`confidence` next to PRED.json, if it contains any)"
     )
     subcommand.add_argument("--confidence", type=Path, metavar="DIR", help=maps)
     subcommand.set_defaults(run=run)
@@ -115,7 +115,8 @@ def requested(options: argparse.Namespace) -> CalibrationRequest | None:
     if options.calibration is None:
         return None
     default = options.pred.parent / "confidence"
-    return CalibrationRequest(options.confidence or (default if default.is_dir() else None))
+    has_maps = next(default.rglob("*.png"), None) is not None  # `predict --overwrite` leaves empty folders
+    return CalibrationRequest(options.confidence or (default if has_maps else None))
 
 
 def score_coco_results(options: argparse.Namespace) -> int:

@@ -181,6 +181,8 @@ CALIBRATION_HELP = (
 def print_calibration(calibration: Calibration) -> None:
     """Print one line for each kind of score; errors are in percent."""
     console = plain_console()
+    if calibration.things is None and calibration.pixels is None:
+        console.print("calibration: no prediction counts")
     for name in ("things", "pixels"):
         found: ScoreCalibration | None = getattr(calibration, name)
         if found is None:
@@ -200,9 +202,10 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
     Args:
         folder: Output folder; created if missing. Files with these names are replaced.
-        calibration: Calibration of things and pixels.
+        calibration: Calibration of things and pixels; without either, there is no picture.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "calibration.png").unlink(missing_ok=True)  # one of an earlier run would belie the other files
     write_text(folder / "calibration.json", json_lines(without_nan(calibration.to_dict())) + "\n")
     keys = [field.name for field in fields(ThingReliability)]
     lines = []

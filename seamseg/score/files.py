@@ -110,8 +110,8 @@ def score_files(
     scored = _all_scored([result for _, result in pairs], truth.categories.num_stuff)
     if calibration is not None and calibration.confidence_folder is None and not scored:
         raise DataError(
-            f"calibration needs the score of every thing in {results.json_file}, or confidence maps; `seamseg predict "
-            "--write panoptic,confidence` writes both"
+            f"{results.json_file} contains no things, or some without a score; calibration needs the scores of all "
+            "things, or confidence maps; `seamseg predict --write panoptic,confidence` writes both"
         )
     work = _Work(truth, scored, boundary, progress, calibration)
     with ThreadPoolExecutor(num_threads) as pool:
@@ -213,17 +213,23 @@ def read_confidence(path: Path, size: tuple[int, ...]) -> NDArray[np.uint16]:
         H×W levels, see :func:`~seamseg.metrics.calibration.confidence_levels`.
 
     Raises:
-        SeamsegError: The file is broken, is not gray, or has another size.
+        SeamsegError: The file is broken, is not gray, does not have 8 or 16 bits, or has another size.
         FileNotFoundError: The file is missing.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"the confidence map {path} is missing; every scored image needs one")
+        raise FileNotFoundError(
+            f"the confidence map {path} is missing; every scored image needs one, as `seamseg predict --write "
+            "panoptic,confidence` writes it"
+        )
     levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if levels is None:
-        raise DataError(f"the confidence map {path} cannot be decoded")
-    if levels.shape != size:
+        raise DataError(f"the confidence map {path} cannot be decoded; write it again")
+    if levels.shape != size or levels.dtype not in (np.uint8, np.uint16):
         found = "×".join(map(str, levels.shape))
-        raise DataError(f"the confidence map {path} is {found}, but its image is {size[0]}×{size[1]} (height×width)")
+        raise DataError(
+            f"the confidence map {path} is {found} {levels.dtype}, but must be gray, with 8 or 16 bits, and have the "
+            f"size of its image, {size[0]}×{size[1]} (height×width)"
+        )
     return np.asarray(levels.astype(np.uint16) * 257 if levels.dtype == np.uint8 else levels, np.uint16)
 
 

@@ -97,7 +97,35 @@ def test_score_calibration_with_unusable_confidence_maps_names_the_file(
     assert f"{path} is 6×11" in refuses(*given)
     cv2.imwrite(str(path), np.zeros((6, 12, 3), np.uint8))
     assert f"{path} is 6×12×3" in refuses(*given)
+    path.write_bytes(cv2.imencode(".tiff", np.full((6, 12), 0.5, np.float32))[1].tobytes())
+    assert "float32" in refuses(*given)
     assert not (tmp_path / "out").exists()
+
+
+def test_score_calibration_ignores_an_empty_confidence_folder(
+    command: Any, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """`predict --overwrite` removes the maps of an earlier run, but not their folders."""
+    (tmp_path / "confidence" / "clip").mkdir(parents=True)
+    out = tmp_path / "out"
+    assert command("score", "--gt", files[0], "--pred", files[1], "--calibration", out).code == 0
+    assert json.loads((out / "calibration.json").read_text())["pixels"] is None
+
+
+def test_score_calibration_of_nothing_says_so_and_leaves_no_earlier_picture(command: Any, tmp_path: Path) -> None:
+    """All things are in a void image."""
+    ids = np.zeros((4, 4), np.int64)
+    found = ids + 2
+    truth = write_side(tmp_path, "a", [Side(ids, [])])
+    results = write_side(tmp_path, "b", [scored_side(found, {2: 3}, {2: 0.5})], bare=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "calibration.png").write_bytes(b"of an earlier run")
+    result = command("score", "--gt", truth, "--pred", results, "--calibration", out)
+    assert result.code == 0
+    assert "calibration: no prediction counts" in result.out
+    assert json.loads((out / "calibration.json").read_text()) == {"things": None, "pixels": None}
+    assert not (out / "calibration.png").exists()
 
 
 def test_score_calibration_without_scores_and_maps_is_refused(refuses: Any, tmp_path: Path) -> None:
