@@ -103,7 +103,8 @@ class FrameTracker:
         """
         clip = clip_of(name)
         if clip != self._clip:
-            self._tracker, self._clip = self._restored.pop(clip, None) or self._new_tracker(), clip
+            self._tracker = self._restored.pop(clip) if clip in self._restored else self._new_tracker()
+            self._clip = clip
         tracked = renumbered(found.segmentation, self._tracker, self._categories)
         state = self._tracker.state()
         atomic_write_unsynced(self._path(name), lambda path: _save(path, state))
