@@ -142,7 +142,7 @@ def find_frames(given: Path, out: Path, on_left_out: Callable[[str], None] = lam
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Return a sort key by which ``frame10`` follows ``frame9``."""
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split("([0-9]+)", text)]
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split("([0-9]+)", text)]
 
 
 def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:
