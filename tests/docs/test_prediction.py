@@ -17,6 +17,7 @@ from torch.distributed.run import get_args_parser
 
 import seamseg.cli
 from seamseg.builders import build_initialized_network
+from seamseg.cli.predict import MISSING_KINDS
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.predict.outputs import OUTPUT_KINDS
@@ -109,6 +110,12 @@ def test_page_lists_every_member_of_a_result() -> None:
     assert listed == public
     row = next(line for line in TEXT.splitlines() if line.startswith("| `.segments`"))
     assert set(re.findall(r"`\.(\w+)`", row)) - {"segments"} == set(ResultSegment.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("task", ["instance", "detection", "semantic"])
+def test_table_of_tasks_lists_the_possible_outputs(task: str) -> None:
+    row = next(line for line in TEXT.splitlines() if line.startswith(f"| {task} |"))
+    assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == set(OUTPUT_KINDS) - set(MISSING_KINDS[task])
 
 
 def test_page_lists_every_raw_array(ran: tuple[Path, dict[str, Any]]) -> None:
