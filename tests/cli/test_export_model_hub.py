@@ -32,16 +32,17 @@ FILES = set(ALL_FILES) - {"example.jpg"}
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """Server that the package uses in this process, with an empty cache and a token."""
-    constants = import_module("huggingface_hub.constants")
+    constants, utils = import_module("huggingface_hub.constants"), import_module("huggingface_hub.utils")
+    utils.disable_progress_bars()
     with FakeHub() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
         monkeypatch.setenv("HF_TOKEN", "hf_test")
         yield server
+    utils.enable_progress_bars()
 
 
 @pytest.fixture(scope="module")
