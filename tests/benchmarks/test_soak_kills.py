@@ -7,10 +7,10 @@ import pytest
 from benchmarks.soak_kills import kill_rows
 
 
-@pytest.mark.slow
+@pytest.mark.manual  # `make soak` runs it with twenty kills
 @pytest.mark.timeout(1200)
 def test_run_killed_during_its_start_and_a_write_ends_like_an_undisturbed_run() -> None:
-    """`make soak` kills twenty times, also between steps."""
+    """Two of the twenty kills of `make soak`."""
     rows = {row.slug: row for row in kill_rows(2, seed=1)}
     for slug in ("kills-tensors", "kills-log"):
         assert rows[slug].holds, rows[slug]
