@@ -108,7 +108,7 @@ def _targets_at(
 
 def of_class(values: Tensor, things: Tensor) -> Tensor:
     """Return the entry of its class from every row of R×T×…."""
-    return values[torch.arange(len(things), device=things.device), things]
+    return values[torch.arange(things.shape[0], device=things.device), things]
 
 
 BOX_SIGMA = 1.0

@@ -141,11 +141,12 @@ def rendered(head: PointPredictor, masks: CoarseMasks, sample: PointSampler) -> 
     Returns:
         R×8M×8M float32 logits.
     """
+    return torch.cat([render_part(head, part, sample) for part in masks.split(REGIONS_AT_A_TIME)])
 
-    def refine(part: CoarseMasks) -> Tensor:
-        return subdivided(part.logits, lambda points: of_class(logits_at(head, part, points, sample), part.things))
 
-    return torch.cat([refine(part) for part in masks.split(REGIONS_AT_A_TIME)])
+def render_part(head: PointPredictor, masks: CoarseMasks, sample: PointSampler) -> Tensor:
+    """Refine R masks like :func:`rendered`, all at a time."""
+    return subdivided(masks.logits, lambda points: of_class(logits_at(head, masks, points, sample), masks.things))
 
 
 def subdivided(masks: Tensor, predict: Callable[[Tensor], Tensor]) -> Tensor:
@@ -164,6 +165,7 @@ def subdivided(masks: Tensor, predict: Callable[[Tensor], Tensor]) -> Tensor:
         size = masks.shape[-1]
         flat = masks.flatten(1)
         uncertain = flat.abs().topk(min(NUM_RENDERED_POINTS, size**2), dim=1, largest=False).indices
-        points = (torch.stack([uncertain // size, uncertain % size], dim=-1) + 0.5) / size
+        rows = torch.div(uncertain, size, rounding_mode="floor")
+        points = (torch.stack([rows, uncertain - rows * size], dim=-1) + 0.5) / size
         masks = flat.scatter(1, uncertain, predict(points).float()).view_as(masks)
     return masks

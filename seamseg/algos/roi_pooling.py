@@ -56,7 +56,7 @@ class RoIPooler:
         """Return the features of ΣR×4 boxes, given the image of each; otherwise like a call."""
         level_index, levels = self.level_of(rows), levels[: self.num_levels]
         if has_kernel(levels):
-            scales = constant_like(rows, [_scale(level, padded_size) for level in levels])
+            scales = constant_like(rows, [level_scale(level, padded_size) for level in levels])
             in_levels = _rescaled(rows, scales[level_index]).float()
             return multilevel_roi_align(levels, in_levels, image_index, level_index, self.output_size)
         # torchvision has kernels for all floating-point types. nonzero() waits for a GPU.
@@ -75,14 +75,23 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
-        y0, x0, y1, x1 = _rescaled(boxes, constant_like(boxes, _scale(level, padded_size))).unbind(1)
-        rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
-        size = self.output_size
-        features = at_least_float32(level)
-        sampled: Tensor = roi_align(
-            features, rois.to(features.dtype), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
-        )
-        return sampled
+        y0, x0, y1, x1 = _rescaled(boxes, constant_like(boxes, level_scale(level, padded_size))).unbind(1)
+        return sample_rois(level, torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1), self.output_size)
+
+
+def sample_rois(level: Tensor, rois: Tensor, output_size: int) -> Tensor:
+    """Return R×C×output×output features of one level N×C×h×w, in at least float32.
+
+    Args:
+        level: Level of the pyramid.
+        rois: R×5, index of the image, then x0, y0, x1 and y1 in pixels of the level; centers, not edges, are integers.
+        output_size: Side of the sampled features.
+    """
+    features, size = at_least_float32(level), (output_size, output_size)
+    sampled: Tensor = roi_align(
+        features, rois.to(features.dtype), size, spatial_scale=1.0, sampling_ratio=1, aligned=True
+    )
+    return sampled
 
 
 def sample_points(level: Tensor, points: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
@@ -109,7 +118,7 @@ def as_boxes(points: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
     return points.flatten(0, 1).repeat(1, 2), image_index[:, None].expand(points.shape[:2]).flatten()
 
 
-def _scale(level: Tensor, padded_size: Size) -> list[float]:
+def level_scale(level: Tensor, padded_size: Size) -> list[float]:
     """Return the number of level pixels per image pixel along y, x, y and x."""
     # Level sizes are rounded up, so each axis has its own scale.
     return [level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]] * 2

@@ -1,31 +1,94 @@
-"""A version of the network with outputs of fixed size, for export."""
+"""A version of the network for export: for batches of images, and with outputs whose number does not depend on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from seamseg.algos.cascade import class_probabilities, refined_boxes, run_stages
-from seamseg.algos.point_rendering import CoarseMasks, rendered
+from seamseg.algos.cascade import class_probabilities, run_stages
+from seamseg.algos.losses import of_class
+from seamseg.algos.point_rendering import REGIONS_AT_A_TIME, CoarseMasks, PointPredictor, render_part
 from seamseg.algos.roi import DetectionSelector
-from seamseg.algos.roi_pooling import RoIPooler, as_boxes
+from seamseg.algos.roi_pooling import RoIPooler, as_boxes, level_scale, sample_rois
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
 from seamseg.errors import SeamsegError
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PyramidNet
-from seamseg.ops.boxes import box_iou, clip_boxes, decode_boxes
-from seamseg.ops.fusion import resample
+from seamseg.ops.boxes import box_iou, decode_boxes
 from seamseg.structures import Size
 
+SIZE_MULTIPLE = 32
+"""Number that divides the sides of images of any size: the stride of the coarsest level that boxes are read from."""
 
-def survivors(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
+MAX_TOP = 3839
+"""Largest number of values that TensorRT finds at a time."""
+
+
+def largest(values: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Find the largest values of each row, at most ``MAX_TOP`` at a time.
+
+    Args:
+        values: N×K floating-point numbers.
+        number: Number of values to find, at most K.
+
+    Returns:
+        N×number values by descending order, and their N×number int64 columns. Values after the first ``MAX_TOP`` are −∞
+        if there are no larger ones, and their columns then have no meaning.
+    """
+    found = []
+    for first in range(0, number, MAX_TOP):
+        found.append(values.topk(min(MAX_TOP, number - first), dim=1))
+        if first + MAX_TOP < number:
+            values = values.scatter(1, found[-1].indices, -torch.inf)
+    return torch.cat([part.values for part in found], dim=1), torch.cat([part.indices for part in found], dim=1)
+
+
+def precedes(scores: Tensor, ids: Tensor) -> Tensor:
+    """Compare all entries of each row: larger scores come first, and of equal scores the one with the smaller id.
+
+    Runtimes do not agree on how to sort equal scores, so no result depends on it.
+
+    Args:
+        scores: G×n.
+        ids: n or G×n integers that differ within a row.
+
+    Returns:
+        G×n×n bool, whether entry i comes before entry j.
+    """
+    first, second = scores[..., :, None], scores[..., None, :]
+    return (first > second) | ((first == second) & (ids[..., :, None] < ids[..., None, :]))
+
+
+def ranked(scores: Tensor, ids: Tensor) -> Tensor:
+    """Return the order of N×n entries according to :func:`precedes`, N×n int64."""
+    return precedes(scores, ids).sum(dim=-2).topk(scores.shape[-1], largest=False).indices
+
+
+def pick(values: Tensor, rows: Tensor) -> Tensor:
+    """Return N×n×… entries of N×K×… values, given the N×n rows of each image."""
+    index = rows.reshape(*rows.shape, *[1] * (values.ndim - 2)).expand(*rows.shape, *values.shape[2:])
+    return values.gather(1, index)
+
+
+def by_image(rows: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return N·n×… rows as N×n×…, where ``shape`` is N and n."""
+    return rows.reshape(*shape, *rows.shape[1:])
+
+
+def clip(boxes: Tensor, size: Size) -> Tensor:
+    """Clip boxes …×4 like :func:`seamseg.ops.boxes.clip_boxes`, also to a size that is not known yet."""
+    sides = zip(boxes.unbind(-1), (*size, *size), strict=True)
+    return torch.stack([side.clamp(0, limit) for side, limit in sides], dim=-1)
+
+
+def survivors(boxes: Tensor, valid: Tensor, threshold: float, scores: Tensor | None = None) -> Tensor:
     """Return which boxes greedy non-maximum suppression keeps.
 
     The result is exact. Whether a box is kept depends only on boxes with higher scores. The rule "keep a box if no kept
@@ -35,14 +98,19 @@ def survivors(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
     than ten.
 
     Args:
-        boxes: G×n×4 boxes of G groups, each sorted by descending score. Groups do not suppress each other.
+        boxes: G×n×4 boxes of G groups. Groups do not suppress each other.
         valid: G×n bool; False excludes a box.
         threshold: IoU with a kept box above which a box is dropped.
+        scores: G×n; the first one of equal scores is the higher one. None if the boxes are sorted.
 
     Returns:
         G×n bool, True for kept boxes.
     """
-    suppresses = (box_iou(boxes, boxes) > _largest_float32(threshold)).triu(1).float()
+    overlaps = box_iou(boxes, boxes) > _largest_float32(threshold)
+    if scores is None:
+        suppresses = overlaps.triu(1).float()
+    else:
+        suppresses = (overlaps & precedes(scores, torch.arange(scores.shape[1], device=scores.device))).float()
     # Call the operator directly: outside of an export, torch.while_loop would compile the body.
     settled: Tensor = torch.ops.higher_order.while_loop(
         _is_unsettled, _round, (valid.clone(), valid.new_ones(())), (suppresses, valid)
@@ -58,7 +126,7 @@ def _round(keep: Tensor, has_changed: Tensor, suppresses: Tensor, valid: Tensor)
     # Number of kept boxes that overlap each box, as a matrix product, for which every runtime has a fast kernel.
     num_better = torch.matmul(keep.float()[:, None], suppresses)[:, 0]
     kept = valid & (num_better < 0.5)
-    return kept, (kept != keep).any()
+    return kept, (kept ^ keep).any()
 
 
 def _largest_float32(threshold: float) -> float:
@@ -69,13 +137,13 @@ def _largest_float32(threshold: float) -> float:
 
 @dataclass(frozen=True)
 class FixedBoxes:
-    """A fixed number of detections of one image: valid ones first, sorted by descending score.
+    """A fixed number of detections of each of N images: valid ones first, sorted by descending score.
 
     Attributes:
-        boxes: n×4 float32 boxes in pixels.
-        classes: n int64 class numbers, counted from 0 among the things.
-        scores: n float32 scores.
-        valid: n bool; where it is False, all other entries are 0.
+        boxes: N×n×4 float32 boxes in pixels.
+        classes: N×n int64 class numbers, counted from 0 among the things.
+        scores: N×n float32 scores.
+        valid: N×n bool; where it is False, all other entries are 0.
     """
 
     boxes: Tensor
@@ -87,107 +155,115 @@ class FixedBoxes:
 def select_proposals(
     selector: ProposalSelector, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
-    """Select the proposals of one image like ``selector``, but a fixed number of them.
+    """Select the proposals of each image like ``selector``, but a fixed number of them.
 
     Args:
         selector: Selector with the numbers and thresholds.
         anchors: K×4 anchor boxes in pixels.
-        objectness: K objectness logits.
-        box_deltas: K×4 box deltas.
-        size: Height and width of the image.
+        objectness: N×K objectness logits.
+        box_deltas: N×K×4 box deltas.
+        size: Height and width of the images.
 
     Returns:
-        P×4 boxes sorted by descending objectness, where P is the minimum of ``num_before_nms``, ``num_after_nms`` and
-        K, and P bool, which is False for rows without a proposal.
+        N×P×4 boxes sorted by descending objectness, where P is the minimum of ``num_before_nms``, ``num_after_nms`` and
+        K, and N×P bool, which is False for rows without a proposal. If K is not known yet, it is not part of the
+        minimum.
     """
-    boxes = clip_boxes(decode_boxes(anchors, box_deltas), size)
-    large = ((boxes[:, 2:] - boxes[:, :2]) >= selector.min_size).all(dim=1)
+    boxes = clip(decode_boxes(anchors, box_deltas), size)
+    large = ((boxes[..., 2:] - boxes[..., :2]) >= selector.min_size).all(dim=-1)
     ranking = objectness.masked_fill(~large, -torch.inf) if selector.min_size > 0 else objectness
-    order = ranking.topk(min(selector.num_before_nms, len(anchors))).indices
-    boxes, large = boxes[order], large[order]
-    keep = survivors(boxes[None], large[None], selector.nms_threshold)[0]
+    number = selector.num_before_nms
+    if isinstance(boxes.shape[1], int):
+        number = min(number, boxes.shape[1])
+    else:
+        boxes = functional.pad(boxes, (0, 0, 0, number))
+        ranking = functional.pad(ranking, (0, number), value=-torch.inf)
+    values, order = largest(ranking, number)
+    boxes = pick(boxes, order)
+    keep = survivors(boxes, values > -torch.inf, selector.nms_threshold)
     # Rank the kept boxes in their order: they get numbers above 0, and the first one gets the largest.
-    ranking = keep.float() * torch.arange(len(order), 0, -1, device=keep.device)
-    number, first = ranking.topk(min(selector.num_after_nms, len(order)))
-    valid = number > 0
-    return boxes[first] * valid[:, None], valid
+    ranking = keep.float() * torch.arange(number, 0, -1, device=keep.device)
+    values, first = largest(ranking, min(selector.num_after_nms, number))
+    valid = values > 0
+    return pick(boxes, first) * valid[..., None], valid
 
 
 def select_detections(
     selector: DetectionSelector, proposals: Tensor, valid: Tensor, logits: Tensor, box_deltas: Tensor, size: Size
 ) -> FixedBoxes:
-    """Select the detections of one image like ``selector``, but a fixed number of them.
+    """Select the detections of each image like ``selector``, but a fixed number of them.
 
-    The number is ``max_predictions``, or R·T if that is less.
+    The number is ``max_predictions``, or R·T if that is less. Of detections of a class with equal scores, the one of
+    the first proposal comes first; of two classes, the first class.
 
     Args:
         selector: Selector with the number and thresholds.
-        proposals: R×4 boxes in pixels.
-        valid: R bool; False excludes a proposal.
-        logits: R×(T+1) class logits; column 0 is background.
-        box_deltas: R×T×4 box deltas.
-        size: Height and width of the image.
+        proposals: N×R×4 boxes in pixels.
+        valid: N×R bool; False excludes a proposal.
+        logits: N×R×(T+1) class logits; column 0 is background.
+        box_deltas: N×R×T×4 box deltas.
+        size: Height and width of the images.
     """
-    scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a separate group
-    moves = box_deltas.transpose(0, 1) / box_deltas.new_tensor(selector.shift_weights)
-    boxes = clip_boxes(decode_boxes(proposals, moves), size)
+    scores = class_probabilities(logits.flatten(0, 1)).reshape(logits.shape)[..., 1:].transpose(1, 2)
+    moves = box_deltas.transpose(1, 2) / box_deltas.new_tensor(selector.shift_weights)
+    boxes = clip(decode_boxes(proposals[:, None], moves), size)  # N×T×R×4: each class is a separate group
     full = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
-    found = (scores > selector.score_threshold) & full & valid
-    # Equal scores must keep their order: ONNX guarantees it, and torch does it on the CPU (ONNX has no stable sort).
-    scores, order = torch.where(found, scores, 0.0).sort(dim=1, descending=True)
-    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    keep = survivors(boxes, found.gather(1, order), selector.nms_threshold)
-    best = torch.where(keep, scores, 0.0).flatten().topk(min(selector.max_predictions, scores.numel()))
-    is_found = best.values > 0
-    classes = best.indices // scores.shape[1]
-    return FixedBoxes(boxes.flatten(0, 1)[best.indices] * is_found[:, None], classes * is_found, best.values, is_found)
+    found = (scores > selector.score_threshold) & full & valid[:, None]
+    scores = torch.where(found, scores, 0.0)
+    keep = survivors(boxes.flatten(0, 1), found.flatten(0, 1), selector.nms_threshold, scores.flatten(0, 1))
+    num_proposals = proposals.shape[1]
+    scores = torch.where(keep.reshape(scores.shape), scores, 0.0).flatten(1)
+    values, rows = largest(scores, min(selector.max_predictions, scores.shape[1]))
+    order = ranked(values, rows)
+    values, rows = pick(values, order), pick(rows, order)
+    is_found = values > 0
+    classes = torch.div(rows, num_proposals, rounding_mode="floor")
+    return FixedBoxes(pick(boxes.flatten(1, 2), rows) * is_found[..., None], classes * is_found, values, is_found)
 
 
 def calibrate(found: FixedBoxes, ious: Tensor) -> tuple[FixedBoxes, Tensor]:
     """Multiply scores by the predicted IoUs of masks and sort again, like ``algos.mask_scoring.calibrated``.
 
     Args:
-        found: D detections.
-        ious: D predicted IoUs. Values outside of 0 … 1 are clipped.
+        found: N×D detections.
+        ious: N×D predicted IoUs. Values outside of 0 … 1 are clipped.
 
     Returns:
-        The sorted detections, and the D int64 rows that they had before.
+        The sorted detections, and the N×D int64 rows that they had before.
     """
     scores = found.scores * ious.clamp(0, 1)
-    # Rows without a detection stay last, also if a mask has a score of 0. Equal scores keep their order: ONNX has no
-    # stable sort, so the place of each row is the number of rows in front of it.
-    ranking, rows = torch.where(found.valid, scores, -1.0), torch.arange(len(scores), device=scores.device)
-    is_tied_and_first = (ranking[:, None] == ranking) & (rows[:, None] < rows)
-    order = ((ranking[:, None] > ranking) | is_tied_and_first).sum(dim=0).sort().indices
-    return FixedBoxes(found.boxes[order], found.classes[order], scores[order], found.valid[order]), order
+    # Rows without a detection stay last, also if a mask has a score of 0.
+    order = ranked(torch.where(found.valid, scores, -1.0), torch.arange(scores.shape[1], device=scores.device))
+    boxes, classes, scores, valid = (pick(part, order) for part in (found.boxes, found.classes, scores, found.valid))
+    return FixedBoxes(boxes, classes, scores, valid), order
 
 
 CLASSES_AT_A_TIME = 8
 """Number of classes whose semantic scores are upsampled at once; all classes at once would take gigabytes."""
 
 
-class FixedSizeNet(nn.Module):
-    """A module that predicts like :meth:`PyramidNet.predict` for one image, with all shapes fixed.
+class ExportableNet(nn.Module):
+    """A module that predicts like :meth:`PyramidNet.predict` for images of one size, with a fixed number of detections.
 
-    Norms are folded into the preceding layers, and no operator of this project is used. No shape depends on the image:
-    if there are fewer detections, the remaining rows are zeros that are marked as not valid.
+    Norms are folded into the preceding layers, and no operator of this project is used. No shape depends on the values
+    of the images: if there are fewer detections, the remaining rows are zeros that are marked as not valid.
 
     Args:
         network: Network to export. It is not changed; a folded copy is used.
         normalize: Transform from bytes to the input of the network.
-        size: Height and width of the images.
+        size: Height and width of the images; None for any multiples of ``SIZE_MULTIPLE``.
 
     Shape:
-        The input is an H×W×3 uint8 image in RGB order. The outputs are
+        The input is N×H×W×3 uint8, images in RGB order. The outputs are
 
-        - ``semantics``: H×W uint8, class of each pixel according to the semantic head;
-        - ``boxes``: D×4 float32, ``(y0, x0, y1, x1)`` in pixels, sorted by descending score;
-        - ``classes``: D int64, class numbers including stuff classes, so that the first thing class is S;
-        - ``scores``: D float32 in 0 … 1: class probabilities or, from a network that scores masks, their product with
+        - ``semantics``: N×H×W uint8, class of each pixel according to the semantic head;
+        - ``boxes``: N×D×4 float32, ``(y0, x0, y1, x1)`` in pixels, sorted by descending score;
+        - ``classes``: N×D int64, class numbers including stuff classes, so that the first thing class is S;
+        - ``scores``: N×D float32 in 0 … 1: class probabilities or, from a network that scores masks, their product with
           the predicted IoU of the mask;
-        - ``masks``: D×M×M float32, mask logits in the box, where M is 28, or 224 for a network that refines masks at
+        - ``masks``: N×D×M×M float32, mask logits in the box, where M is 28, or 224 for a network that refines masks at
           points;
-        - ``valid``: D bool, whether the row is a detection; if not, its other entries are 0.
+        - ``valid``: N×D bool, whether the row is a detection; if not, its other entries are 0.
 
         Outputs of heads that the network does not have are missing. D is the maximum number of detections according to
         the settings of the network.
@@ -198,7 +274,7 @@ class FixedSizeNet(nn.Module):
 
     network: PyramidNet
 
-    def __init__(self, network: PyramidNet, normalize: Normalize, size: Size) -> None:
+    def __init__(self, network: PyramidNet, normalize: Normalize, size: Size | None) -> None:
         super().__init__()
         folded = fold_norms(network).requires_grad_(False)
         assert isinstance(folded, PyramidNet)
@@ -208,85 +284,122 @@ class FixedSizeNet(nn.Module):
             raise SeamsegError(f"the norms {', '.join(left)} do not follow a convolution, so they cannot be exported")
         self.normalize, self.size = normalize, size
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Predict the outputs listed under ``Shape`` for an H×W×3 uint8 image."""
-        levels = self.network.body(self.normalize(image.permute(2, 0, 1))[None])
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Predict the outputs listed under ``Shape`` for N×H×W×3 uint8 images."""
+        size = self.size or (images.shape[1], images.shape[2])
+        pixels = images.to(torch.float32)  # first of all: TensorRT does nothing else with bytes
+        levels = self.network.body(self.normalize(pixels.permute(0, 3, 1, 2)))
         outputs: dict[str, Tensor] = {}
         if self.network.classifies_pixels:
-            outputs["semantics"] = enlarged_classes(self.network.sem_head(levels)[0], self.size)
+            outputs["semantics"] = enlarged_classes(self.network.sem_head(levels), size)
         if self.network.finds_objects:
-            outputs |= self._objects(levels)
+            outputs |= self._objects(levels, size)
         return outputs
 
-    def _objects(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
-        head, regions, size = self.network.roi_head, self.network.roi_heads, self.size
-        proposals, valid = self._proposals(levels)
+    def _objects(self, levels: Sequence[Tensor], size: Size) -> dict[str, Tensor]:
+        head, regions = self.network.roi_head, self.network.roi_heads
+        pooler = FixedPooler(regions.pooler, levels, self.size)
+        proposals, valid = self._proposals(levels, size)
+
+        def refine(boxes: Tensor, box_deltas: Tensor, weights: Sequence[float]) -> Tensor:
+            moves = (box_deltas / box_deltas.new_tensor(weights)).reshape(boxes.shape)
+            return clip(decode_boxes(boxes, moves), size)
+
         proposals, logits, box_deltas = run_stages(
-            regions.stages,
-            [head, *head.later_stages],
-            proposals,
-            lambda boxes: pool_regions(regions.pooler, levels, boxes, size),
-            partial(refined_boxes, size=size),
+            regions.stages, [head, *head.later_stages], proposals, pooler, refine
         )
+        shape = proposals.shape[:2]
+        logits, box_deltas = by_image(logits, shape), by_image(box_deltas, shape)
         found = select_detections(regions.selector, proposals, valid, logits, box_deltas, size)
-        outputs: dict[str, Tensor] = {}
-        if head.has_masks:
-            features = pool_regions(regions.pooler, levels, found.boxes, size)
-            each = torch.arange(len(features), device=features.device), found.classes
-            masks = coarse = head.masks(features)[each]
-            if head.has_points:
-                first_image = torch.zeros_like(found.classes)
-                sample = partial(_sample_points, levels[0], size=size)
-                masks = rendered(head, CoarseMasks(coarse, found.classes, found.boxes, first_image), sample)
-            if head.has_mask_scores:
-                found, order = calibrate(found, head.mask_scores(features, coarse)[each])
-                masks = masks[order]
-            outputs["masks"] = masks * found.valid[:, None, None]
+        found, masks = self._masks(found, pooler) if head.has_masks else (found, {})
         return {
             "boxes": found.boxes,
             "classes": (found.classes + regions.num_stuff) * found.valid,
             "scores": found.scores,
-            **outputs,
+            **masks,
             "valid": found.valid,
         }
 
-    def _proposals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _masks(self, found: FixedBoxes, pooler: FixedPooler) -> tuple[FixedBoxes, dict[str, Tensor]]:
+        """Return the detections, sorted again if the network scores masks, and the output ``masks``."""
+        head, shape, things = self.network.roi_head, found.scores.shape, found.classes.flatten()
+        features = pooler(found.boxes)
+        coarse = of_class(head.masks(features), things)
+        masks = by_image(coarse, shape)
+        if head.has_points:
+            masks = _rendered(head, masks, found, pooler)
+        if head.has_mask_scores:
+            ious = of_class(head.mask_scores(features, coarse), things)
+            found, order = calibrate(found, ious.reshape(shape))
+            masks = pick(masks, order)
+        return found, {"masks": masks * found.valid[..., None, None]}
+
+    def _proposals(self, levels: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         algorithm = self.network.rpn
         levels = levels[: len(algorithm.anchors.strides)]
         objectness, box_deltas = self.network.rpn_head(levels)
-        sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
+        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
         anchors = algorithm.anchors(sizes, objectness.device)
-        return select_proposals(algorithm.inference_selector, anchors, objectness[0], box_deltas[0], self.size)
+        return select_proposals(algorithm.inference_selector, anchors, objectness, box_deltas, size)
 
 
-def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, size: Size) -> Tensor:
-    """Pool the features of one image like ``pooler``, but with fixed shapes.
+class FixedPooler:
+    """Pool features of images like a :class:`RoIPooler`, with shapes that do not depend on the boxes.
 
     All boxes are sampled from all levels before the level of each box is selected, because the number of boxes per
     level depends on the image.
 
     Args:
         pooler: Pooler with the output size.
-        levels: Feature maps of the pyramid levels, 1×C×h×w each, fine to coarse.
-        boxes: R×4 boxes in pixels.
-        size: Height and width of the image.
-
-    Returns:
-        R×C×output×output features.
+        levels: Pyramid levels, N×C×h×w each, fine to coarse.
+        size: Height and width of the images; None for multiples of ``SIZE_MULTIPLE``.
     """
-    level_of, first_image = pooler.level_of(boxes), torch.zeros_like(boxes[:, 0])
-    features = pooler.sample(levels[0], boxes, first_image, size)
-    for index, level in enumerate(levels[1 : pooler.num_levels], start=1):
-        features = torch.where(
-            (level_of == index)[:, None, None, None], pooler.sample(level, boxes, first_image, size), features
-        )
-    return features
+
+    def __init__(self, pooler: RoIPooler, levels: Sequence[Tensor], size: Size | None) -> None:
+        self.pooler, self.levels, self.size = pooler, levels[: pooler.num_levels], size
+
+    def __call__(self, boxes: Tensor) -> Tensor:
+        """Return N·R×C×output×output features of N×R×4 boxes."""
+        rows = boxes.flatten(0, 1)
+        images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
+        rois, level_of = _rois(rows, images), self.pooler.level_of(rows)[:, None, None, None]
+        features = self._sample(0, rois, self.pooler.output_size)
+        for index in range(1, len(self.levels)):
+            sampled = self._sample(index, rois, self.pooler.output_size)
+            features = torch.where(level_of == index, sampled, features)
+        return features
+
+    def at_points(self, points: Tensor, image_index: Tensor) -> Tensor:
+        """Return R×P×C features of the finest level at R×P×2 points, given the image of each of R rows."""
+        features = self._sample(0, _rois(*as_boxes(points, image_index)), 1)
+        return features.reshape(*points.shape[:2], self.levels[0].shape[1])
+
+    def _sample(self, index: int, rois: Tensor, output_size: int) -> Tensor:
+        level = self.levels[index]
+        y, x, *_ = [0.5**index / FINEST_STRIDE] * 2 if self.size is None else level_scale(level, self.size)
+        center = rois.new_tensor([0, 0.5, 0.5, 0.5, 0.5])
+        return sample_rois(level, (rois - center) * rois.new_tensor([1, x, y, x, y]) + center, output_size)
 
 
-def _sample_points(level: Tensor, points: Tensor, image_index: Tensor, size: Size) -> Tensor:
-    """Return R×P×C features like ``algos.roi_pooling.sample_points``, without operators of this project."""
-    boxes, images = as_boxes(points, image_index)
-    return RoIPooler(1).sample(level, boxes, images, size).reshape(*points.shape[:2], level.shape[1])
+def _rois(boxes: Tensor, images: Tensor) -> Tensor:
+    """Return R×5, the image and x0, y0, x1, y1 of R×4 boxes, as :func:`sample_rois` expects it."""
+    return torch.cat([images.to(boxes.dtype)[:, None], boxes[:, [1, 0, 3, 2]]], dim=1)
+
+
+FINEST_STRIDE = 4
+"""Stride of the finest pyramid level; each further one has twice the stride of the previous one."""
+
+
+def _rendered(head: PointPredictor, masks: Tensor, found: FixedBoxes, pooler: FixedPooler) -> Tensor:
+    """Refine N×D×28×28 masks at points, of ``REGIONS_AT_A_TIME`` detections of each image at a time."""
+    rows = torch.arange(masks.shape[0], device=masks.device)[:, None].expand(found.classes.shape)
+    refined = []
+    for first in range(0, masks.shape[1], REGIONS_AT_A_TIME):
+        part = slice(first, first + REGIONS_AT_A_TIME)
+        each = (values[:, part].flatten(0, 1) for values in (masks, found.classes, found.boxes, rows))
+        shape = found.classes[:, part].shape
+        refined.append(by_image(render_part(head, CoarseMasks(*each), pooler.at_points), shape))
+    return torch.cat(refined, dim=1)
 
 
 def enlarged_classes(logits: Tensor, size: Size) -> Tensor:
@@ -295,20 +408,24 @@ def enlarged_classes(logits: Tensor, size: Size) -> Tensor:
     Of several classes with the same score, the smallest one wins.
 
     Args:
-        logits: C×h×w class scores.
-        size: Height H and width W of the image that they cover.
+        logits: N×C×h×w class scores.
+        size: Height H and width W of the images that they cover.
 
     Returns:
-        H×W uint8 class numbers.
+        N×H×W uint8 class numbers.
     """
-    best, classes = None, torch.zeros(size, dtype=torch.int64, device=logits.device)
+    # As in seamseg.ops.fusion.resample, the product of an infinite score with weight 0 is not NaN.
+    logits = torch.nan_to_num(logits, nan=torch.finfo(logits.dtype).min)
+    best = classes = None
     for first, part in zip(
-        range(0, len(logits), CLASSES_AT_A_TIME), torch.split(logits, CLASSES_AT_A_TIME), strict=True
+        range(0, logits.shape[1], CLASSES_AT_A_TIME), torch.split(logits, CLASSES_AT_A_TIME, dim=1), strict=True
     ):
-        values, indices = resample(part, size).max(dim=0)
-        if best is None:
+        enlarged = functional.interpolate(part, size, mode="bilinear", align_corners=False)
+        values, indices = enlarged.max(dim=1)
+        if best is None or classes is None:
             best, classes = values, indices
         else:
             classes = torch.where(values > best, indices + first, classes)
             best = torch.maximum(best, values)
+    assert classes is not None
     return classes.to(torch.uint8)

@@ -5,8 +5,8 @@ This file imports only NumPy. Copy it next to your program if seamseg is not ins
 .. code-block:: python
 
     description = Description.from_json(session.get_modelmeta().custom_metadata_map["seamseg"])
-    outputs = dict(zip(OUTPUTS, session.run(OUTPUTS, {"image": image}), strict=True))
-    segmentation = fuse(outputs, description)
+    outputs = dict(zip(OUTPUTS, session.run(OUTPUTS, {"images": images}), strict=True))
+    segmentation = fuse(one_image(outputs, 0), description)
 
 Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i is at i + 0.5.
 """
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = "seamseg export 1"
+FORMAT = "seamseg export 2"
 OUTPUTS = ("semantics", "boxes", "classes", "scores", "masks", "valid")
 """Names of the outputs of an exported panoptic network, in order; docs/export.md lists their shapes.
 
@@ -37,7 +37,12 @@ class Description:
     """Classes and fusion settings of an exported network, stored as JSON in its file.
 
     Attributes:
-        height, width: Size of the input images, in pixels.
+        height, width: Size of the input images, in pixels; None if the network takes images of any size whose sides are
+            multiples of ``size_multiple``.
+        batch: Number of images that the network takes at a time; None if any.
+        size_multiple: Number that divides the sides of images of any size.
+        shortest_side, longest_side: Size that the network was trained for: the shorter side, in pixels, and the maximum
+            of the longer one, which takes precedence.
         names: Names of the classes, stuff first, then things.
         colors: Color of each class: red, green, blue in 0 … 255.
         original_ids: Id of each class in its data set.
@@ -49,8 +54,12 @@ class Description:
         version: Version of seamseg that exported the network.
     """
 
-    height: int
-    width: int
+    height: int | None
+    width: int | None
+    batch: int | None
+    size_multiple: int
+    shortest_side: int
+    longest_side: int
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     original_ids: tuple[int, ...]
@@ -84,6 +93,24 @@ class Description:
         return cls(**{name: entries[name] for name in fields})
 
 
+def input_size(description: Description, size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width to which an image of this size has to be scaled for the network.
+
+    A network for images of any size gets them at the size that it was trained for, rounded to allowed sides.
+    """
+    if description.height is not None and description.width is not None:
+        return description.height, description.width
+    scale = min(description.shortest_side / min(size), description.longest_side / max(size))
+    multiple = description.size_multiple
+    height, width = (max(2, round(side * scale / multiple)) * multiple for side in size)
+    return height, width
+
+
+def one_image(outputs: Mapping[str, NDArray[Any]], index: int) -> dict[str, NDArray[Any]]:
+    """Return the outputs of one image of a batch, as :func:`fuse` expects them."""
+    return {name: values[index] for name, values in outputs.items()}
+
+
 @dataclass(frozen=True)
 class NumpySegmentation:
     """Panoptic segmentation of one image: each pixel has a segment, and each segment has a class.
@@ -110,7 +137,7 @@ def fuse(
     segment per class.
 
     Args:
-        outputs: Outputs of the network, by name.
+        outputs: Outputs of the network for one image, by name; :func:`one_image` picks them from those of a batch.
         description: Description of the network.
         size: Height and width of the result, for example of the original image; None uses the size of the network's
             input. Masks are interpolated at this size directly. The class of a pixel is that of the input pixel that
@@ -125,8 +152,9 @@ def fuse(
         >>> import numpy as np
         >>> from seamseg.export.numpy_fusion import Description, fuse
         >>> description = Description(
-        ...     height=4, width=8, names=("road", "car"), colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26),
-        ...     num_stuff=1, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=0, version="1.0"
+        ...     height=4, width=8, batch=1, size_multiple=32, shortest_side=4, longest_side=8, names=("road", "car"),
+        ...     colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26), num_stuff=1, score_threshold=0.5,
+        ...     overlap_threshold=0.5, min_stuff_area=0, version="1.0"
         ... )
         >>> outputs = {
         ...     "semantics": np.zeros((4, 8), np.uint8), "boxes": np.array([[0, 0, 4, 4]], np.float32),

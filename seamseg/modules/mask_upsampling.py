@@ -38,7 +38,7 @@ def recompute_in_chunks(function: Callable[..., Tensor], x: Tensor, *parameters:
         x: R×….
         parameters: Further arguments of the function.
     """
-    if len(x) <= _CHUNK or not can_checkpoint():
+    if not can_checkpoint() or len(x) <= _CHUNK:
         return function(x, *parameters)
     return torch.cat([checkpoint(function, part, *parameters) for part in torch.split(x, _CHUNK)])
 

@@ -47,5 +47,5 @@ class RPNHead(Compilable):
     def _level(self, level: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.bn1(self.conv1(level))
         objectness = self.conv_obj(hidden).permute(0, 2, 3, 1).flatten(1)
-        box_deltas = self.conv_bbx(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
+        box_deltas = self.conv_bbx(hidden).permute(0, 2, 3, 1).reshape(level.shape[0], -1, 4)
         return objectness, box_deltas

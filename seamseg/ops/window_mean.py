@@ -44,6 +44,8 @@ def window_mean(x: Tensor, window: int) -> Tensor:
 
 def _mean_along(x: Tensor, window: int, dim: int) -> Tensor:
     size = x.shape[dim]
+    if not isinstance(size, int):
+        return _mean_along_any(x, window, dim)
     if size <= window:
         return x.mean(dim=dim, keepdim=True).expand_as(x)
     compute = native.at_least_float32(x)
@@ -54,6 +56,19 @@ def _mean_along(x: Tensor, window: int, dim: int) -> Tensor:
     after = size - mean.shape[dim] - before
     replicate = (before, after, 0, 0) if dim == -1 else (0, 0, before, after)
     return functional.pad(mean, replicate, mode="replicate").to(x.dtype)
+
+
+def _mean_along_any(x: Tensor, window: int, dim: int) -> Tensor:
+    """Compute the same in a graph for any size, where no operator depends on which of size and window is larger."""
+    compute, size = native.at_least_float32(x), x.shape[dim]
+    sums = functional.pad(compute.cumsum(dim), (1, 0, 0, 0) if dim == -1 else (0, 0, 1, 0))
+    # TensorRT has no clamp of integers, and float32 holds these numbers exactly.
+    position = torch.arange(size, dtype=torch.float32, device=x.device) - (window - 1) // 2
+    last = (position.clamp(min=0) + window).clamp(max=size)
+    first = (last - window).clamp(min=0)
+    count = (last - first).to(compute.dtype)
+    total = sums.index_select(dim, last.long()) - sums.index_select(dim, first.long())
+    return (total / (count if dim == -1 else count[:, None])).to(x.dtype)
 
 
 def _same_shape(x: Tensor, window: int) -> Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.cli.export_arguments import default_size, parse_size
+from seamseg.cli.export_arguments import default_size, parse_batch, parse_size
+from seamseg.cli.export_onnx import calibration_images
 
 SUBCOMMANDS = pytest.mark.parametrize("subcommand", ["export-onnx", "export-torch"])
 
@@ -48,9 +49,42 @@ def test_export_onnx_without_the_packages_names_the_install_command(
 
 def test_export_size_is_parsed_and_has_a_default() -> None:
     assert parse_size("64x96") == (64, 96)
+    assert parse_size("dynamic") == "dynamic"
     for text in ("64", "64x", "31x64", "64x31", "axb", "64x64x3", "64x8193", "99999999x99999999"):
         with pytest.raises(argparse.ArgumentTypeError, match="is not HxW with 32 to 8192 pixels"):
             parse_size(text)
     assert default_size(1024, 2048) == (1024, 2048)
     assert default_size(1920, 2304) == (1920, 2304)
     assert default_size(256, 4096) == (256, 512)
+
+
+def test_export_batch_is_parsed() -> None:
+    assert [parse_batch(text) for text in ("1", "8", "1024", "dynamic")] == [1, 8, 1024, None]
+    for text in ("0", "-1", "1025", "1.5", "any", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not an integer from 1 to 1024"):
+            parse_batch(text)
+
+
+@pytest.mark.parametrize("arguments", [("--int8",), ("--calibration", "images")])
+def test_export_onnx_int8_and_calibration_belong_together(
+    refuses: Callable[..., str], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    message = refuses("export-onnx", tmp_path / "run", tmp_path / "model", *arguments)
+    assert "--int8" in message
+    assert "--calibration" in message
+
+
+def test_export_onnx_calibration_without_images_is_refused(refuses: Callable[..., str], tmp_path: Path) -> None:
+    given = ("export-onnx", tmp_path / "run", tmp_path / "model", "--int8", "--calibration")
+    assert f"{tmp_path} contains no images" in refuses(*given, tmp_path)
+    assert str(tmp_path / "none") in refuses(*given, tmp_path / "none")
+    assert "--num-calibration must be at least 1" in refuses(*given, tmp_path, "--num-calibration", "0")
+
+
+def test_calibration_images_are_taken_at_equal_intervals(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").touch()
+    options = argparse.Namespace(int8=True, calibration=tmp_path, num_calibration=4)
+    assert [path.stem for path in calibration_images(options)] == ["0", "2", "5", "7"]
+    options.num_calibration = 64
+    assert len(calibration_images(options)) == 10

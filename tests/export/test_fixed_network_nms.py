@@ -58,3 +58,13 @@ def test_survivors_empty_and_invalid_boxes_are_handled() -> None:
     boxes = torch.zeros(1, 3, 4)
     assert survivors(boxes, torch.tensor([[True, True, False]]), 0.5).tolist() == [[True, True, False]]
     assert not survivors(boxes, torch.zeros(1, 3, dtype=torch.bool), 0.5).any()
+
+
+def test_survivors_with_scores_equal_those_of_sorted_boxes() -> None:
+    boxes, valid = random_boxes(4, 150, seed=1), torch.rand(4, 150, generator=torch.Generator().manual_seed(2)) > 0.2
+    scores = torch.randint(0, 40, (4, 150), generator=torch.Generator().manual_seed(3)).float()  # many are equal
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    expected = greedy(boxes.gather(1, order[..., None].expand(-1, -1, 4)), valid.gather(1, order), 0.5)
+    found = survivors(boxes, valid, 0.5, scores)
+    assert torch.equal(found.gather(1, order), expected)
+    assert 0 < expected.sum() < valid.sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from seamseg.algos.fusion import fuse as native_fuse
 from seamseg.export import numpy_fusion
-from seamseg.export.numpy_fusion import Description, NumpySegmentation, fuse
+from seamseg.export.numpy_fusion import Description, NumpySegmentation, fuse, input_size, one_image
 from seamseg.structures import Detections
 
 
@@ -25,6 +26,10 @@ def description(num_stuff: int, score: float = 0.5, overlap: float = 0.5, area: 
     return Description(
         height=4,
         width=6,
+        batch=1,
+        size_multiple=32,
+        shortest_side=4,
+        longest_side=6,
         names=("sky", "road", "car"),
         colors=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
         original_ids=(7, 8, 30),
@@ -112,11 +117,36 @@ def test_description_json_is_read_back_equal() -> None:
 
 
 def test_description_foreign_or_incomplete_json_is_refused() -> None:
-    for text in ("[]", "{}", '{"format": "seamseg export 2"}'):
+    for text in ("[]", "{}", '{"format": "seamseg export 1"}'):
         with pytest.raises(ValueError, match="not the description of a network"):
             Description.from_json(text)
     with pytest.raises(ValueError, match="has no names"):
         Description.from_json(description(2).to_json().replace('"names"', '"nomen"'))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1024, 2048), (512, 1024)),
+        ((600, 600), (512, 512)),
+        ((100, 400), (256, 1024)),
+        ((400, 100), (1024, 256)),
+        ((480, 641), (512, 672)),
+        ((9, 9000), (64, 1024)),
+    ],
+)
+def test_input_size_of_any_size_is_the_trained_size_in_multiples(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    one = dataclasses.replace(description(2), height=None, width=None, shortest_side=512, longest_side=1024)
+    assert input_size(one, size) == expected
+    assert input_size(description(2), size) == (4, 6)
+
+
+def test_one_image_takes_its_rows_of_all_outputs() -> None:
+    found = one_image({"scores": np.array([[1, 2], [3, 4]]), "valid": np.array([[True], [False]])}, 1)
+    assert found["scores"].tolist() == [3, 4]
+    assert found["valid"].tolist() == [False]
 
 
 def test_numpy_fusion_file_imports_only_numpy(tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def test_window_mean_by_prefix_sums_equals_the_native_one(window: int, monkeypat
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+class Mean(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return window_mean(x, 5)
+
+
+def test_window_mean_in_a_program_for_any_size_equals_average_pooling() -> None:
+    rows, columns = torch.export.Dim("rows", min=2), torch.export.Dim("columns", min=2)
+    program = torch.export.export(Mean(), (random(2, 3, 8, 7),), dynamic_shapes=({2: rows, 3: columns},))
+    for size in ((8, 7), (2, 3), (5, 6), (4, 20), (11, 2)):
+        x = random(2, 3, *size)
+        torch.testing.assert_close(program.module()(x), oracle.window_mean(x, 5), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("num_images", [0, 2])
 def test_window_mean_operators_pass_opcheck(num_images: int, memory_format: torch.memory_format) -> None:
