@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed bench-accuracy soak gpu-check fuzz sdist wheel wheel-cuda test-wheel clean
+.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-export bench-score bench-distributed bench-accuracy soak gpu-check fuzz sdist wheel wheel-cuda test-wheel clean
 
 help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -53,7 +53,7 @@ overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks
 
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run, two at a time. The two variables
 # silence torch's profiler.
-BENCHMARKS := bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed bench-accuracy soak
+BENCHMARKS := bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-export bench-score bench-distributed bench-accuracy soak
 bench: $(STAMP) ## run all benchmarks one after the other, on an idle machine; ARGS=--quick: two minutes
 	@OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory $(if $(filter --quick,$(ARGS)),-j 2 --output-sync=target) $(BENCHMARKS)
 
@@ -79,6 +79,10 @@ bench-data: $(STAMP) ## training samples vs. a plain Pillow pipeline: five minut
 
 bench-predict: $(STAMP) ## prediction on a folder vs. the bare network: twenty minutes on two idle cores
 	@$(BIN)/python -m benchmarks.predict $(ARGS)
+
+# ARGS="--model runs/demo --data runs/demo-scenes" also measures the panoptic quality of a trained model.
+bench-export: $(STAMP) $(TEST_PEERS) ## exported networks in ONNX Runtime and OpenVINO vs. PyTorch: five minutes on two idle cores
+	@$(BIN)/python -m benchmarks.export $(ARGS)
 
 bench-score: $(STAMP) $(SCORE_PEERS) ## scoring, fusion and arg-max vs. other libraries: ten minutes
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.score $(ARGS)
