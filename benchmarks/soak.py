@@ -25,7 +25,7 @@ from benchmarks.soak_rank import MAX_GROUPS, SECONDS, Report, Soak, train
 from benchmarks.table import Row
 from seamseg.io.progress import Advance, progress_bar
 
-STEPS, QUICK_STEPS = 500, 20
+STEPS, QUICK_STEPS = 500, 10
 """Steps with each value of `norm.sync`."""
 SYNCS = ("active", "masked")
 NUM_RANKS = (2, 3, 4)
