@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.errors import SettingsError
+from seamseg.ops.id_maps import lookup_ids, segment_boxes
 
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
@@ -130,7 +132,7 @@ class Tracker:
         """Track the things of the next frame.
 
         Args:
-            ids: Id map, H×W.
+            ids: Id map, H×W, in 0 … 2³¹ − 1.
             classes: Class of each thing by id.
             scores: Score of each thing by id, in 0 … 1.
 
@@ -139,13 +141,17 @@ class Tracker:
         """
         segments = _segments(ids, classes, scores)
         self.frame += 1
-        rows, columns = _assign(self._affinities(segments))
+        tracks = self.tracks if len(segments.numbers) else []
+        overlaps = [_mask_overlap(track.mask, self._predicted(track), segments) for track in tracks]
+        rows, columns = _assign(self._affinities(segments, overlaps))
         found = dict(zip(columns.tolist(), rows.tolist(), strict=True))
         result, created = {}, list[Track]()
         for column, number in enumerate(segments.numbers.tolist()):
             if column in found:
-                track = self.tracks[found[column]]
-                self._see(track, segments, column)
+                row = found[column]
+                track = self.tracks[row]
+                iou, containment = (float(values[column]) for values in overlaps[row])
+                self._see(track, segments, column, iou, containment)
             else:
                 track = self._create(segments, column)
                 created.append(track)
@@ -153,37 +159,37 @@ class Tracker:
         self.tracks = [track for track in self.tracks if self.frame - track.last <= self.gap] + created
         return result
 
-    def _affinities(self, segments: Segments) -> FloatArray:
+    def _predicted(self, track: Track) -> FloatArray:
+        """Return the place of a track in this frame, in the form of :func:`_place`."""
+        return _predict(track, self.frame - track.last)
+
+    def _affinities(self, segments: Segments, overlaps: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
         """Return the affinity of each track and segment, T×N; 0 for pairs that are too different."""
         affinities = np.zeros((len(self.tracks), len(segments.numbers)))
         if affinities.size:
             places = np.array([_place(*one) for one in zip(segments.masks, segments.corners, strict=True)])
-            for row, track in enumerate(self.tracks):
-                elapsed = self.frame - track.last
-                predicted = _predict(track, elapsed)
-                iou, containment = _mask_overlap(track.mask, predicted, segments)
+            for row, (track, (iou, containment)) in enumerate(zip(self.tracks, overlaps, strict=True)):
                 alike = np.where(segments.classes == track.category, 1.0, _OTHER_CLASS)
-                seen = _clipped(predicted, segments.ids.shape)
-                close = 0.0 if seen is None else _closeness(seen, places, elapsed, track.age)
+                seen = _clipped(self._predicted(track), segments.ids.shape)
+                close = 0.0 if seen is None else _closeness(seen, places, self.frame - track.last, track.age)
                 affinities[row] = alike * (iou + _CONTAINMENT_WEIGHT * containment + _CLOSENESS_WEIGHT * close)
         return np.where(affinities >= _LEAST_AFFINITY, affinities, 0.0)
 
-    def _see(self, track: Track, segments: Segments, column: int) -> None:
+    def _see(self, track: Track, segments: Segments, column: int, iou: float, containment: float) -> None:
         track.votes[segments.classes[column]] += segments.scores[column]
-        if self._is_covered(track, segments, column):
-            center = _predict(track, self.frame - track.last)[:2]
+        if self._is_covered(track, float(segments.areas[column]), iou, containment):
+            center = self._predicted(track)[:2]
             y, x = np.rint(center - np.array(track.mask.shape) / 2).astype(int).tolist()
             track.corner, track.covered = (y, x), track.covered + 1
         else:
             self._move(track, segments, column)
         track.last, track.age = self.frame, track.age + 1
 
-    def _is_covered(self, track: Track, segments: Segments, column: int) -> bool:
-        """Whether a segment is only a part of the predicted mask."""
-        iou, containment = _mask_overlap(track.mask, _predict(track, self.frame - track.last), segments)
+    def _is_covered(self, track: Track, area: float, iou: float, containment: float) -> bool:
+        """Return whether a segment of this area is only a part of the predicted mask."""
         # Of a segment inside the mask, the IoU is the part of the mask that it covers.
-        inside = containment[column] >= _COVERED_CONTAINMENT and iou[column] < _COVERED_AREA
-        smaller = segments.areas[column] < _COVERED_AREA * track.mask.sum()
+        inside = containment >= _COVERED_CONTAINMENT and iou < _COVERED_AREA
+        smaller = area < _COVERED_AREA * track.mask.sum()
         return bool(inside and smaller and track.covered < self.gap)
 
     def _move(self, track: Track, segments: Segments, column: int) -> None:
@@ -267,21 +273,22 @@ def _assign(affinities: FloatArray) -> tuple[IntArray, IntArray]:
 
 def _segments(ids: IntArray, classes: dict[int, int], scores: dict[int, float]) -> Segments:
     """Cut the masks of the things out of an id map; things without a pixel are left out."""
+    known = sorted(classes)
+    positions = lookup_ids(torch.from_numpy(ids.astype(np.int32)), torch.tensor(known, dtype=torch.int32)) + 1
+    boxes, areas = segment_boxes(positions, len(known) + 1)  # the first one is everything that is not listed
     numbers, corners, masks = list[int](), list[tuple[int, int]](), list[Mask]()
-    for number in sorted(classes):
-        rows = np.flatnonzero((ids == number).any(1))
-        if len(rows):
-            part = ids[rows[0] : rows[-1] + 1] == number
-            columns = np.flatnonzero(part.any(0))
+    for position, (number, area, box) in enumerate(zip(known, areas[1:].tolist(), boxes[1:].tolist(), strict=True), 1):
+        if area:
+            y0, x0, y1, x1 = map(int, box)
             numbers.append(number)
-            corners.append((int(rows[0]), int(columns[0])))
-            masks.append(part[:, columns[0] : columns[-1] + 1].copy())
+            corners.append((y0, x0))
+            masks.append((positions[y0:y1, x0:x1] == position).numpy())
     return Segments(
         ids,
         np.array(numbers, np.int64),
         masks,
         corners,
-        np.array([mask.sum() for mask in masks], np.float64),
+        areas[1:][areas[1:] > 0].numpy().astype(np.float64),
         np.array([classes[number] for number in numbers], np.int64),
         np.array([scores[number] for number in numbers], np.float64),
     )
