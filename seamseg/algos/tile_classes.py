@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seamseg.algos.tiles import TileGrid, Window, edge_distances, intersection, within
-from seamseg.ops.fusion import score_step, upsample_argmax
+from seamseg.ops.fusion import score_step, taps, upsample_argmax
 from seamseg.structures import VOID, SemanticLogits
 
 CHUNK_BYTES = 1 << 22
@@ -59,7 +59,7 @@ class _Tile:
             return self
         if row >= y1:
             return None
-        before, _ = _taps(torch.tensor([row - top]), self.steps[0], self.num_rows)
+        before, _ = taps(torch.tensor([row - top]), self.steps[0], self.num_rows)
         first = int(before)
         logits = self.logits[:, first - self.first :].clone()
         return _Tile(
@@ -149,8 +149,8 @@ def _cells(region: Window, tiles: Sequence[_Tile]) -> Iterator[tuple[Window, lis
 def _sampled(tile: _Tile, rows: Tensor, columns: Tensor) -> Tensor:
     """Return the scores at P pixels of a tile by bilinear interpolation, C×P float32 on the device of the logits."""
     num_columns, device = tile.logits.shape[2], tile.logits.device
-    y0, y_share = _taps(rows, tile.steps[0], tile.num_rows)
-    x0, x_share = _taps(columns, tile.steps[1], num_columns)
+    y0, y_share = taps(rows, tile.steps[0], tile.num_rows)
+    x0, x_share = taps(columns, tile.steps[1], num_columns)
     y1, x1 = (y0 + 1).clamp(max=tile.num_rows - 1), (x0 + 1).clamp(max=num_columns - 1)
     flat, lowest = tile.logits.flatten(1), torch.finfo(torch.float32).min
     total: Tensor | None = None
@@ -161,10 +161,3 @@ def _sampled(tile: _Tile, rows: Tensor, columns: Tensor) -> Tensor:
             total = corner if total is None else total.add_(corner)
     assert total is not None
     return total
-
-
-def _taps(pixels: Tensor, step: float, num_values: int) -> tuple[Tensor, Tensor]:
-    """Return the value before the center of each pixel, int64, and the weight of the next one, float64 in [0, 1)."""
-    places = ((pixels.double() + 0.5) * step - 0.5).clamp(0, num_values - 1)
-    before = places.floor().long()
-    return before, places - before

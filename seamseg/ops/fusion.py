@@ -201,8 +201,22 @@ def row_taps(num_values: int, rows: range, num_rows: int) -> tuple[Tensor, Tenso
         For each row, the last source row that is not after it, int64, and the weight of the next one, float64 in
         [0, 1); both on the CPU.
     """
-    centers = torch.arange(rows.start, rows.stop, device="cpu", dtype=torch.float64) + 0.5
-    places = (centers * (num_values / num_rows) - 0.5).clamp(0, num_values - 1)
+    return taps(torch.arange(rows.start, rows.stop, device="cpu"), num_values / num_rows, num_values)
+
+
+def taps(positions: Tensor, step: float, num_values: int) -> tuple[Tensor, Tensor]:
+    """Return the values between which the centers of rows or columns are interpolated.
+
+    Args:
+        positions: Rows or columns of the result.
+        step: Distance between neighboring rows or columns of the result, in values.
+        num_values: Number of values along the axis.
+
+    Returns:
+        For each position, the last value that is not after it, int64, and the weight of the next one, float64 in
+        [0, 1).
+    """
+    places = ((positions.double() + 0.5) * step - 0.5).clamp(0, num_values - 1)
     before = places.floor().long()
     return before, places - before
 

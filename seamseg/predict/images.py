@@ -81,8 +81,9 @@ def _check_size(path: Path, size: Size, most_pixels: int) -> None:
     height, width = size
     if height * width > most_pixels:
         reason = f"is {height}×{width} pixels (height×width), more than the limit of {most_pixels:,} pixels"
-        advice = "; predict it in tiles with --tile" if height * width <= MOST_TILED_PIXELS else ""
-        raise BrokenImageError(path, f"{reason}{advice or '; make it smaller, or split it into pieces'}")
+        fits_tiles = height * width <= MOST_TILED_PIXELS
+        advice = "predict it in tiles with --tile" if fits_tiles else "make it smaller, or split it into pieces"
+        raise BrokenImageError(path, f"{reason}; {advice}")
 
 
 def find_input_images(

@@ -85,6 +85,7 @@ class TiledPredictor(Predictor):
         SeamsegError: As :class:`Predictor`, and if ``augmentation.merge`` is not ``logits``.
     """
 
+    fusion: PanopticFusion
     tiling: Tiling
 
     def __init__(
@@ -104,7 +105,7 @@ class TiledPredictor(Predictor):
                 f"merge={self.augmentation.merge} does not work with tiles, whose class scores are blended as logits; "
                 "use merge=logits"
             )
-        self.tiling, self._fusion = tiling, fusion
+        self.tiling = tiling
 
     def prepare(self, image: NDArray[np.uint8] | ImageRows) -> Prepared:
         """Resize an image that one tile covers; tiles of larger images are resized later."""
@@ -152,15 +153,15 @@ class TiledPredictor(Predictor):
             self._fused(objects, classes.classes, math.prod(grid.tile) / math.prod(input_size)),
             _detections(objects),
             SemanticLogits(torch.zeros(0, 0, 0), image.size, image.size),
-            self._fusion.score_threshold if self.only_objects else None,
+            self.fusion.score_threshold if self.only_objects else None,
             objects=objects,
         )
 
     def _fused(self, objects: Sequence[JoinedObject], classes: torch.Tensor, scale: float) -> PanopticSegmentation:
-        chosen = [one for one in objects if one.has_mask and one.score > self._fusion.score_threshold]
+        chosen = [one for one in objects if one.has_mask and one.score > self.fusion.score_threshold]
         found = _detections(chosen)
         patches = (one.patch() for one in chosen)
-        return self._fusion.with_patches(found.classes, found.scores, patches, classes, scale)
+        return self.fusion.with_patches(found.classes, found.scores, patches, classes, scale)
 
 
 def _batches(image: LargeImage, grid: TileGrid, batch_size: int) -> Iterator[tuple[range, list[NDArray[np.uint8]]]]:
