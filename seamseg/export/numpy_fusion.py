@@ -154,8 +154,7 @@ def fuse(
         >>> description = Description(
         ...     height=4, width=8, batch=1, size_multiple=32, shortest_side=4, longest_side=8, names=("road", "car"),
         ...     colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26), num_stuff=1, score_threshold=0.5,
-        ...     overlap_threshold=0.5, min_stuff_area=0, version="1.0"
-        ... )
+        ...     overlap_threshold=0.5, min_stuff_area=0, version="1.0")
         >>> outputs = {
         ...     "semantics": np.zeros((4, 8), np.uint8), "boxes": np.array([[0, 0, 4, 4]], np.float32),
         ...     "classes": np.array([1]), "scores": np.array([0.9], np.float32),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seamseg.data.formats.coco_files import PREFIX
 from seamseg.data.formats.coco_writer import segments_info
 from seamseg.errors import OutputError, SettingsError
 from seamseg.io.files import write_text
@@ -59,24 +60,29 @@ def write_scenes(
     for index, (split, count) in enumerate(counts.items()):
         entries: list[dict[str, Any]] = []
         for number in range(1, count + 1):
-            entries.append(_write_scene(render_scene((seed, index, number), size), number, folder, split))
+            scene = render_scene((seed, index, number), size)
+            entries.append(write_frame(scene, number, f"{number:06d}", SegmentColors(), folder, split))
             done += 1
             if progress is not None:
                 progress(done, num_train + num_val)
         contents[split] = panoptic_json(entries, size, seed)
-    for split, content in contents.items():
-        write_text(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
+    write_annotations(folder, contents)
 
 
-def check_request(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
-    """Check the arguments of :func:`write_scenes`.
+def check_request(
+    folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int, num_frames: int | None = None
+) -> None:
+    """Check the arguments of :func:`write_scenes` or, with frames, of :func:`~seamseg.scenes.write_drives`.
 
     Raises:
         SeamsegError: A number is out of range, or the folder already contains annotations.
     """
     for split, count in counts.items():
         if count < 1:
-            raise SettingsError(f"the split {split} would have {count} scenes; request at least 1")
+            drawn = "scenes" if num_frames is None else "drives"
+            raise SettingsError(f"the split {split} would have {count} {drawn}; request at least 1")
+    if num_frames is not None and num_frames < 1:
+        raise SettingsError(f"the drives would have {num_frames} frames; request at least 1")
     if min(size) < _SMALLEST_SIDE:
         raise SettingsError(
             f"scenes of {size[0]}x{size[1]} pixels are too small; both sides must be at least {_SMALLEST_SIDE} pixels"
@@ -88,10 +94,6 @@ def check_request(folder: Path, counts: dict[str, int], size: tuple[int, int], s
         raise OutputError(
             f"{folder} already contains annotations ({', '.join(used)}); choose another folder or remove them"
         )
-
-
-def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str, Any]:
-    return write_frame(scene, index, f"{index:06d}", SegmentColors(), folder, split)
 
 
 class SegmentColors:
@@ -161,6 +163,13 @@ def panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: in
         "annotations": entries,
         "categories": SCENE_CATEGORIES.to_list(),
     }
+
+
+def write_annotations(folder: Path, contents: dict[str, dict[str, Any]]) -> None:
+    """Write the annotation file of each split from :func:`panoptic_json`."""
+    for split, content in contents.items():
+        text = json.dumps(content, separators=(",", ":"))
+        write_text(folder / "annotations" / f"{PREFIX}{split}.json", text)
 
 
 def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -> None:

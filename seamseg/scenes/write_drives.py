@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.formats.coco_files import PREFIX
 from seamseg.data.formats.vipseg import VIDEO_PREFIX, framed, write_videos
-from seamseg.errors import SettingsError
-from seamseg.io.files import atomic_write, write_text
+from seamseg.io.files import atomic_write
 from seamseg.scenes.drive import render_drive
 from seamseg.scenes.segments import SCENE_CATEGORIES
-from seamseg.scenes.write import SegmentColors, check_request, panoptic_json, write_frame
+from seamseg.scenes.write import SegmentColors, check_request, panoptic_json, write_annotations, write_frame
 
 
 def write_drives(
@@ -27,10 +24,9 @@ def write_drives(
 ) -> None:
     """Write short drives along synthetic streets, with ids that are constant over the frames of a drive.
 
-    For the splits train and val, the folder receives ``images/SPLIT/DRIVE/*.jpg`` and the PNGs of the segments.
-    ``annotations/panoptic_SPLIT.json`` lists all frames as images in COCO panoptic format, for training, and
-    ``annotations/video_SPLIT.json`` the drives in VIPSeg's layout, for scoring. The bytes of a drive depend only on
-    (seed, split, number, size, num_frames). The JSON files are written last and atomically.
+    The folder receives ``images/SPLIT/DRIVE/*.jpg``, PNGs of the segments, and for training, all frames as images in
+    ``annotations/panoptic_SPLIT.json``; for scoring, ``annotations/video_SPLIT.json`` lists drives in VIPSeg's layout.
+    A drive depends only on (seed, split, number, size, num_frames). The JSON files are written last and atomically.
 
     Args:
         folder: Folder to write to. It is created if needed.
@@ -52,15 +48,13 @@ def write_drives(
         ['000000.jpg', '000001.jpg']
     """
     counts = {"train": num_train, "val": num_val}
-    check_request(folder, counts, size, seed)
-    if num_frames < 1:
-        raise SettingsError(f"the drives would have {num_frames} frames; request at least 1")
+    check_request(folder, counts, size, seed, num_frames)
     total, contents, done = (num_train + num_val) * num_frames, dict[str, dict[str, Any]](), 0
     for index, (split, count) in enumerate(counts.items()):
         entries: list[dict[str, Any]] = []
         for number in range(1, count + 1):
-            colors = SegmentColors()
-            for frame, scene in enumerate(render_drive((seed, 2 + index, number), size, num_frames)):
+            frames, colors = render_drive((seed, 2 + index, number), size, num_frames), SegmentColors()
+            for frame, scene in enumerate(frames):
                 name, done = f"{number:04d}/{frame:06d}", done + 1
                 entries.append(write_frame(scene, len(entries) + 1, name, colors, folder, split))
                 if progress is not None:
@@ -68,8 +62,7 @@ def write_drives(
         contents[split] = panoptic_json(entries, size, seed)
     for split, content in contents.items():
         _write_videos(folder / "annotations" / f"{VIDEO_PREFIX}{split}.json", content)
-        text = json.dumps(content, separators=(",", ":"))
-        write_text(folder / "annotations" / f"{PREFIX}{split}.json", text)
+    write_annotations(folder, contents)
 
 
 def _write_videos(path: Path, content: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 from support.command_processes import COMMAND, environment
+from support.folder_files import visible_files
 from support.full_disk import file_size_limit
 
 from seamseg.builders import open_model
@@ -33,15 +34,6 @@ def input_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Read all files that are not hidden."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    }
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_predict_writes_only_the_requested_outputs(
         "confidence": {"confidence/a.png"},
         "ranking": {"ranking.json"},
     }
-    assert set(contents(tmp_path / "out")) == found[kind]
+    assert set(visible_files(tmp_path / "out")) == found[kind]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +158,7 @@ def test_predict_stopped_run_is_resumed_to_the_same_files(
     command: Any, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("predict", run_dir, input_images, tmp_path / "whole").code == 0
-    whole, out = contents(tmp_path / "whole"), tmp_path / "out"
+    whole, out = visible_files(tmp_path / "whole"), tmp_path / "out"
     asked: list[int] = []
     original = pipeline._predicted
 
@@ -185,20 +177,20 @@ def test_predict_stopped_run_is_resumed_to_the_same_files(
             command("predict", run_dir, input_images, out)
     assert len(asked) == 2
     assert not (out / "panoptic.json").exists()
-    assert all(whole[name] == data for name, data in contents(out).items())
+    assert all(whole[name] == data for name, data in visible_files(out).items())
 
     (out / "panoptic" / ".part.a.png").write_bytes(b"torn")
     assert command("predict", run_dir, input_images, out).code == 2
     code, stdout, _ = command("predict", run_dir, input_images, out, "--resume")
     assert (code, stdout) == (0, f"3 images segmented (2 of them in an earlier run): {out}\n")
-    assert contents(out) == whole
+    assert visible_files(out) == whole
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert command("predict", run_dir, input_images, out, "--resume").out.startswith("3 images segmented (3 of them")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == stamps
     sentence = command("predict", run_dir, input_images, out, "--resume", "--flip")
     assert sentence.code == 2
     assert "made with another model, video or options" in sentence.err
-    assert contents(out) == whole
+    assert visible_files(out) == whole
 
 
 def test_predict_resume_segments_a_repaired_image(
@@ -305,7 +297,7 @@ def test_predict_folder_with_other_files_is_refused(
     assert sentence.startswith(f"{out} is not empty; ")
     assert "--overwrite" in sentence
     assert "--resume" not in sentence
-    assert contents(out) == {"overlay/a.jpg": b"mine"}
+    assert visible_files(out) == {"overlay/a.jpg": b"mine"}
     (tmp_path / "file").write_text("x")
     assert "is a file; choose a folder" in refuses("predict", run_dir, input_images, tmp_path / "file")
     assert "Not a directory" in refuses("predict", run_dir, input_images, tmp_path / "file" / "out")
@@ -327,7 +319,7 @@ def test_predict_overwrite_replaces_only_its_own_files(
         (out / name).unlink()
     assert cv2.imread(str(out / "overlay" / "a.jpg")) is not None
     assert command("predict", run_dir, input_images / "a.png", out, "--overwrite", "--write=panoptic").code == 0
-    assert set(contents(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}
+    assert set(visible_files(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -356,4 +348,4 @@ def test_predict_full_disk_leaves_only_complete_files(
     assert not list(out.rglob("*.npz"))
     assert not list(out.rglob(".part*"))
     assert command("predict", run_dir, input_images, out, "--write=panoptic,raw", "--resume").code == 0
-    assert len(contents(out)) == 8
+    assert len(visible_files(out)) == 8

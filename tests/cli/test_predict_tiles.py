@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.folder_files import visible_files
 from support.tiny_experiment import narrow_body
 
 import seamseg
@@ -31,15 +32,6 @@ def input_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.ascontiguousarray(coarse.repeat(4, 0).repeat(4, 1)[:height, :width])
         assert cv2.imwrite(str(folder / name), pixels)
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Read all files that are not hidden."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    }
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +80,7 @@ def test_predict_with_one_tile_equals_the_prediction_without_tiles(
     kinds = "panoptic,semantic,instances,overlay"
     for name, options in (("plain", ()), ("tile", ("--tile", "150x140"))):
         assert command("predict", run_dir, input_images, tmp_path / name, "--write", kinds, *options).code == 0
-    plain, tile = contents(tmp_path / "plain"), contents(tmp_path / "tile")
+    plain, tile = visible_files(tmp_path / "plain"), visible_files(tmp_path / "tile")
     assert plain.keys() == tile.keys()
     assert [name for name in plain if plain[name] != tile[name]] == ["panoptic.json"]
     one, other = json.loads(plain["panoptic.json"]), json.loads(tile["panoptic.json"])
@@ -101,8 +93,8 @@ def test_predict_tiles_without_overlays_reads_by_rows_with_equal_results(
 ) -> None:
     """Without pyvips, both runs read whole images."""
     assert command("predict", run_dir, input_images, tmp_path / "out", "--write", "panoptic,semantic", *TILES).code == 0
-    expected = contents(out)
-    for name, data in contents(tmp_path / "out").items():
+    expected = visible_files(out)
+    for name, data in visible_files(tmp_path / "out").items():
         if name.endswith(".png"):
             assert data == expected[name], name
 

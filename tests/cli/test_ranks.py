@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.command_processes import COMMAND, environment
+from support.folder_files import visible_files
 from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics
@@ -47,12 +48,6 @@ def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) ->
             process.kill()
     assert [process.returncode for process in processes] == [code, code], output
     return output
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Read all files that are not hidden."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
@@ -94,7 +89,7 @@ def test_two_processes_only_rank_0_writes_and_prints(tmp_path: Path) -> None:
     assert output[1][0] == ""
     alone = [*COMMAND, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
     assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
-    assert contents(tmp_path / "together") == contents(tmp_path / "alone")
+    assert visible_files(tmp_path / "together") == visible_files(tmp_path / "alone")
 
     sorted(images.iterdir())[0].write_bytes(b"broken")
     output = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]], code=3)
