@@ -1,4 +1,4 @@
-# Images with the command `seamseg`, and wheels for the Linux systems of the last years:
+# Images with the command `seamseg`, and wheels for Linux systems with glibc 2.28 or newer:
 #
 #   docker build --target cpu --tag seamseg .
 #   docker build --target cuda --tag seamseg:cuda .
@@ -6,7 +6,7 @@
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" seamseg predict MODEL IMAGES OUT
 #
 # PIP_EXTRA_INDEX_URL, a build argument, may name PyTorch's index of CPU builds: the image is then about 4 GB smaller. The
-# tests of this file check its versions and names; no continuous integration builds it.
+# tests check the versions and names in this file; continuous integration does not build it.
 
 FROM python:3.11-slim-bookworm AS python
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CONSTRAINT=/constraints.txt
@@ -34,7 +34,7 @@ FROM scratch AS wheels
 COPY --from=build-cpu /seamseg/dist/ /
 COPY --from=build-cuda /seamseg/dist/ /
 
-# --- run: without one ------------------------------------------------------------------------------------------------
+# --- run: without a compiler ------------------------------------------------------------------------------------------------
 
 FROM python AS run
 ARG PIP_EXTRA_INDEX_URL

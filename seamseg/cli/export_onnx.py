@@ -30,8 +30,8 @@ def add_parser(subcommands: Any) -> None:
         "--calibration",
         type=Path,
         metavar="IMAGES",
-        help="images such as the network will get, whose activations set the ranges of the integers: a folder, or a "
-        ".txt list; images of the training set will do",
+        help="images like those that the network will get, whose activations set the ranges of the integers: a folder "
+        "or a .txt list; training images are suitable",
     )
     subcommand.add_argument(
         "--num-calibration",

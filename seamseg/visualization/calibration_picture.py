@@ -99,7 +99,7 @@ def _draw_curve(canvas: Picture, top: int, left: int, curve: Sequence[tuple[floa
     if len(points) == 1:
         points = [points[0], points[0]]
     _draw_line(canvas, points, RIGHT, 3)
-    _draw_centered(canvas, "coverage: % of predictions kept, the surest first", left + _PLOT // 2, top + _PLOT + 46)
+    _draw_centered(canvas, "coverage: % of predictions kept, most confident first", left + _PLOT // 2, top + _PLOT + 46)
 
 
 def _draw_axes(canvas: Picture, top: int, left: int, end: float, title: str) -> None:

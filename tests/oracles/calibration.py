@@ -43,7 +43,7 @@ def calibration_error(
 
 
 def risks(scores: Sequence[float], right: Sequence[bool]) -> list[Fraction]:
-    """Return the expected fraction of wrong predictions among the k surest ones, for k = 1 … N.
+    """Return the expected fraction of wrong predictions among the k most confident ones, for k = 1 … N.
 
     If only some predictions of one score are among the k, each of them has the same chance.
     """
