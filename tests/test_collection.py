@@ -34,6 +34,18 @@ def test_pytest_collects_every_test_file() -> None:
     assert recorder.found == set(TESTS.rglob("test_*.py"))
 
 
+def test_no_test_imports_from_another_test() -> None:
+    # Packages that the tests import can extend `sys.path`, as onnxruntime's graph optimizer does: then `metrics` may be
+    # theirs. What several tests need is in `support` or `oracles`.
+    imported = {
+        (path.name, node.module)
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1].startswith("test_")
+    }
+    assert imported == set()
+
+
 NEEDS_GPU = "skipif(not torch.cuda.is_available()"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.described_trainer import described
 from support.tiny_experiment import narrow_body
 from support.tiny_image_folder import CLASSES, tiny_classifier, write_tiny_folder
 from support.tiny_training import ALONE, Watcher
@@ -179,24 +180,20 @@ CHANGES = {
 }
 
 
-def described(experiment: ClassifierExperiment, folder: Path) -> dict[str, Any]:
-    from builders.test_every_setting import describe
-
+def built(experiment: ClassifierExperiment, folder: Path) -> dict[str, Any]:
     with narrow_body():
         trainer, record = build_classifier_trainer(experiment, folder, ALONE, None)
-    record.close()
-    del record.settings, record._log, record.folder
-    return dict(describe({"trainer": trainer, "record": record}, "", set()))
+    return described(trainer, record)
 
 
 @pytest.fixture(scope="module")
 def unchanged(images: Path) -> dict[str, Any]:
-    return described(tiny_classifier(images), images.parent / "run")
+    return built(tiny_classifier(images), images.parent / "run")
 
 
 @pytest.mark.parametrize("key", CHANGES)
 def test_changed_data_setting_changes_the_objects(key: str, images: Path, unchanged: dict[str, Any]) -> None:
-    changed = described(tiny_classifier(images, f"{key}={CHANGES[key]}"), images.parent / "run")
+    changed = built(tiny_classifier(images, f"{key}={CHANGES[key]}"), images.parent / "run")
     assert changed != unchanged
 
 

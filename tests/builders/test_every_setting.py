@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from support.described_trainer import described
 from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from support.tiny_training import ALONE
-from torch import nn
 
 from seamseg.builders import build_trainer
 from seamseg.config import Experiment
@@ -166,46 +163,10 @@ CONDITIONS = {
 """Overrides without which a setting has no effect or is refused."""
 
 
-def describe(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield all plain values inside of an object, with the path to each of them."""
-    if isinstance(thing, (int, float, str, bytes, type(None), torch.dtype, torch.device, Path, type)):
-        yield path, thing
-    elif id(thing) in seen:
-        return
-    elif isinstance(thing, (torch.Tensor, np.ndarray)):
-        seen.add(id(thing))
-        trained = isinstance(thing, torch.Tensor) and thing.requires_grad
-        strides = thing.stride() if isinstance(thing, torch.Tensor) else thing.strides
-        yield path, (tuple(thing.shape), strides, trained, thing.flatten()[:4].tolist())
-    else:
-        seen.add(id(thing))
-        for name, inner in parts(thing):
-            yield from describe(inner, f"{path}.{name}", seen)
-
-
-def parts(thing: Any) -> list[tuple[Any, Any]]:
-    if isinstance(thing, dict):
-        return list(thing.items())
-    if isinstance(thing, (list, tuple, set, frozenset)):
-        return list(enumerate(thing))
-    if isinstance(thing, FunctionType):
-        closure = [(index, cell.cell_contents) for index, cell in enumerate(thing.__closure__ or ())]
-        return [("name", thing.__qualname__), *closure]
-    if isinstance(thing, torch.optim.Optimizer):
-        return [("type", type(thing)), ("groups", thing.param_groups)]
-    found = [("type", type(thing)), *getattr(thing, "__dict__", {}).items()]
-    found += [(name, getattr(thing, name)) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)]
-    if isinstance(thing, nn.Module):
-        found += [*thing._modules.items(), *thing._parameters.items(), *thing._buffers.items()]
-    return found
-
-
 def built(experiment: Experiment, folder: Path) -> dict[str, Any]:
     with narrow_body(channels=16):
         trainer, record = build_trainer(experiment, folder, ALONE, None)
-    record.close()
-    del record.settings, record._log, record.folder
-    return dict(describe({"trainer": trainer, "record": record}, "", set()))
+    return described(trainer, record)
 
 
 @pytest.fixture(scope="module")

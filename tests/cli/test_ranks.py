@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
-from support.command_processes import COMMAND, environment
+from support.command_processes import COMMAND, environment, in_two_processes
 from support.folder_files import visible_files
 from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics
 
-SECONDS = 300
 OVERRIDES = ("norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1", "fusion.score_threshold=0.1")
-
-
-def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) -> list[tuple[str, str]]:
-    """Run the command in two processes and return standard output and error of each.
-
-    Args:
-        folder: Working folder.
-        arguments: Arguments of each process; torchrun would pass the same ones to all.
-        code: Expected exit code of both processes.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = environment() | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [*COMMAND, *of_rank, "--device", "cpu"],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, of_rank in enumerate(arguments)
-    ]
-    try:
-        output = [process.communicate(timeout=SECONDS) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [code, code], output
-    return output
 
 
 @pytest.mark.slow

@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cli.test_ranks import in_two_processes
-from support.command_processes import COMMAND, environment
+from support.command_processes import COMMAND, environment, in_two_processes
 from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics

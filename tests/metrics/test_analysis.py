@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from metrics.test_outcomes import drawn, expected, random_pair
+from support.outcome_pairs import drawn, expected, random_pair
 
 from seamseg.metrics.analysis import Analysis, Confusion
 from seamseg.metrics.evaluator import PanopticEvaluator
