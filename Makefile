@@ -51,11 +51,10 @@ overfit: $(STAMP) ## overfit eight real images: a quarter of an hour on two core
 overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit_tasks.sh $(ARGS)
 
-# Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run, two at a time, whose threads then
-# must not spin while they wait. The two variables of single benchmarks silence torch's profiler.
-BENCHMARKS := bench-network bench-accuracy bench-export soak bench-distributed bench-predict bench-abn bench-memory bench-score bench-data bench-semantic-loss
-bench: $(STAMP) ## run all benchmarks one after the other, on an idle machine; ARGS=--quick: two and a half minutes
-	@$(if $(filter --quick,$(ARGS)),OMP_WAIT_POLICY=passive) $(MAKE) --no-print-directory $(if $(filter --quick,$(ARGS)),-j 2 --output-sync=target) $(BENCHMARKS)
+# Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables of single benchmarks
+# silence torch's profiler. Threads of quick runs, two of which share the cores, must not spin while they wait.
+bench: $(STAMP) $(INPLACE_ABN) $(TEST_PEERS) $(SCORE_PEERS) ## run all benchmarks one after the other, on an idle machine; ARGS=--quick: two minutes
+	@$(if $(filter --quick,$(ARGS)),OMP_WAIT_POLICY=passive) KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.all $(ARGS)
 
 bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-abn: five minutes on two idle cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)

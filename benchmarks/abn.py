@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = benchmark_parser("abn", __doc__, "two rounds of small inputs, without the compiled network")
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
-    in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+    in_process = machine.new_process(options.quick)
     rows = in_process(memory_rows, options.quick)
     for keep in (True, False):
         rows += in_process(timed_rows, keep, options.quick)

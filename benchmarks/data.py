@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.coco is not None and not options.coco.is_dir():
         parser.error(f"the folder {options.coco} does not exist")
     machine.warn_if_busy()
-    rows = machine.in_fresh_process(timed_rows, options.coco, options.quick)
+    rows = machine.new_process(options.quick)(timed_rows, options.coco, options.quick)
     publish("data", options, 1, ["seamseg", "torch", "opencv-python-headless", "pillow", "numpy"], rows)
 
 

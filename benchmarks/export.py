@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--model and --data belong together")
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
-    rows = machine.in_fresh_process(measured_rows, threads, options)
+    rows = machine.new_process(options.quick)(measured_rows, threads, options)
     publish("export", options, threads, ["seamseg", "torch", "onnx", "onnxruntime", "openvino", "numpy"], rows)
 
 

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from multiprocessing.context import BaseContext
-from typing import ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from seamseg.cli.env import processor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+forks: Literal["forkserver", "fork"] = "forkserver"
+"""What :func:`forking_context` copies: a server, or this process, which must then have done nothing but import."""
 
 
 def describe(threads: int) -> str:
@@ -45,6 +48,11 @@ def warn_if_busy() -> None:
         print(f"the machine is busy (load {load:.1f}): do not rely on the times that follow", file=sys.stderr)
 
 
+def new_process(quick: bool) -> Callable[..., Any]:
+    """Return the function that calls another one in a new process: quickly, or so that its memory can be compared."""
+    return in_forked_process if quick else in_fresh_process
+
+
 def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call ``function`` in a new process, which inherits no setting, cache or freed memory of this one."""
     return _in_process(multiprocessing.get_context("spawn"), function, *args, **kwargs)
@@ -59,13 +67,15 @@ def in_forked_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kw
 
 
 def forking_context(module: str) -> BaseContext:
-    """Return a context whose processes are copies of a server that has imported the program, and has done nothing else.
+    """Return a context whose processes are copies of one that has imported the program, and has done nothing else.
 
     Args:
         module: Module to import if the program is not a module.
     """
     program = sys.modules["__main__"].__spec__
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context(forks)
+    if forks == "fork":
+        return context
     context.set_forkserver_preload([module if program is None else program.name])
     return context
 

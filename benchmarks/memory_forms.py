@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     for case in _cases(options):
         print(f"{case.words} …", file=sys.stderr)
         compiles = (case.compiles_quickly or options.compile_all) and not options.quick
-        in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+        in_process = machine.new_process(options.quick)
         rows += in_process(case_rows, case, compiles, options.quick)
     options.quick |= len(_cases(options)) < len(CASES)  # a part is not recorded, unless --output names a file
     publish("memory", options, THREADS, ["torch", "seamseg"], rows)

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
-    in_process = machine.in_forked_process if options.quick else machine.in_fresh_process
+    in_process = machine.new_process(options.quick)
     rows = in_process(timed_rows, threads, options.quick, options.device)
     rows.append(memory_row(options.quick))
     publish("predict", options, threads, ["seamseg", "torch", "opencv-python-headless", "numpy"], rows)

@@ -34,7 +34,7 @@ ALL_KINDS = tuple(kind for kind in OUTPUT_KINDS if kind != "step")
 def memory_row(quick: bool) -> Row:
     """Measure the peak memory of the process of each run, including model and libraries."""
     many, few = (QUICK_MANY, QUICK_FEW) if quick else (MANY, FEW)
-    in_process = machine.in_forked_process if quick else machine.in_fresh_process
+    in_process = machine.new_process(quick)
     with tempfile.TemporaryDirectory() as folder:
         write_scenes(Path(folder), NUM_SCENES, 1, SIZE, seed=0)
         scenes = sorted((Path(folder) / "images" / "train").glob("*.jpg"))

@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
-    rows = machine.in_fresh_process(counting_rows, threads, options.quick)
-    rows += machine.in_fresh_process(fused_rows, threads, options.quick)
+    in_process = machine.new_process(options.quick)
+    rows = [*in_process(counting_rows, threads, options.quick), *in_process(fused_rows, threads, options.quick)]
     publish(
         "score",
         options,
