@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import TWELVE_BITS
-from seamseg.errors import BrokenImageError
+from seamseg.data.images import TWELVE_BITS, has_twelve_bits, read_image
 
-_BANDS = {"tiffload": (1, 3), "pngload": (1, 2, 3, 4)}
-"""Supported numbers of channels. OpenCV multiplies the colors of some TIFF files by their transparency."""
-
-_COLORS = {"srgb": np.uint8, "b-w": np.uint8, "rgb16": np.uint16, "grey16": np.uint16}
-"""Supported kinds of pixels, in libvips' words, with their type."""
+_COLORS = {"srgb": ("uchar", 3), "rgb16": ("ushort", 3), "b-w": ("uchar", 1), "grey16": ("ushort", 1)}
+"""Supported kinds of pixels, in libvips' words, with their type and their number of channels without transparency."""
 
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
+
+_HEAD = 1 << 16  # bytes
+
+_COMPRESSION, _COLOR_SPACE = 259, 262
+"""TIFF tags."""
+
+_JPEG, _YCBCR = 7, 6
+"""Values of these tags."""
 
 
 class ImageRows:
     """Pixels of a TIFF or PNG file, equal to those of :func:`seamseg.data.images.read_image`, from top to bottom.
 
-    Only the rows of the last call of :meth:`read` stay in memory.
+    Only the rows of the last call of :meth:`read` stay in memory. If libvips fails, because the file is damaged or has
+    an invalid tag, :func:`~seamseg.data.images.read_image` reads the file whole.
 
     Args:
         path: Path of the file.
@@ -39,6 +45,7 @@ class ImageRows:
         self._region: Any = None  # opened in the thread that reads
         self._first, self._kept = 0, np.zeros((0, self.size[1], 3), np.uint8)
         self._highest = 0
+        self._whole: NDArray[np.uint8] | None = None
 
     def read(self, start: int, end: int) -> NDArray[np.uint8]:
         """Return rows of the image as H×W×3 uint8 RGB.
@@ -61,17 +68,23 @@ class ImageRows:
 
         if end <= start:
             return self._kept[:0]
-        try:
-            if self._region is None:
-                self._region = pyvips.Region.new(self._image)
-            data = self._region.fetch(0, start, self.size[1], end - start)
-        except pyvips.Error as error:
-            raise BrokenImageError(self.path, f"is truncated or damaged: {_first_line(error)}") from error
-        kind = _COLORS[self._image.interpretation]
-        stored = np.frombuffer(data, kind).reshape(end - start, self.size[1], self._image.bands)
-        if kind == np.uint16:
+        if self._whole is None:
+            try:
+                return self._to_rgb(self._stored(start, end))
+            except pyvips.Error:
+                self._whole = read_image(self.path, "upright")
+        return self._whole[start:end]
+
+    def _stored(self, start: int, end: int) -> NDArray[Any]:
+        import pyvips
+
+        if self._region is None:
+            self._region = pyvips.Region.new(self._image)
+        data = self._region.fetch(0, start, self.size[1], end - start)
+        stored = np.frombuffer(data, _TYPES[self._image.format]).reshape(end - start, self.size[1], self._image.bands)
+        if stored.dtype == np.uint16:
             self._highest = max(self._highest, int(stored.max()))
-        return self._to_rgb(stored)
+        return stored
 
     def _to_rgb(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """Drop transparency, repeat gray, and convert 16 bits as OpenCV does, which rounds only colored TIFF files."""
@@ -86,6 +99,8 @@ class ImageRows:
     @property
     def has_twelve_bits(self) -> bool:
         """Whether the rows that were read are nearly black: 16-bit values that use at most the lowest twelve bits."""
+        if self._whole is not None:
+            return has_twelve_bits(self.path, self._whole)
         return 0 < self._highest < TWELVE_BITS
 
 
@@ -97,23 +112,54 @@ def open_rows(path: Path) -> ImageRows | None:
 
     Returns:
         The rows, or None if the file has to be read whole: it is not a gray or RGB TIFF or PNG file of up to 8 or 16
-        bits per channel, it is a TIFF file with transparency, it is stored rotated, it cannot be opened, or pyvips is
-        not installed.
+        bits per channel, it is a TIFF file with transparency or with YCbCr colors that JPEG does not compress, it is
+        animated, it is stored rotated, it cannot be opened, or pyvips is not installed.
     """
     try:
         import pyvips
     except ImportError:
         return None
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        # Without revalidate, libvips would return the image of an earlier call, even if the file has changed.
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error", revalidate=True)
     except pyvips.Error:
         return None
     is_upright = not image.get_typeof("orientation") or image.get("orientation") == 1
-    is_known = image.bands in _BANDS.get(image.get("vips-loader"), ()) and image.interpretation in _COLORS
-    has_type = is_known and _COLORS[image.interpretation] == _TYPES.get(image.format)
-    return ImageRows(path, image) if has_type and is_upright else None
+    return ImageRows(path, image) if is_upright and _has_known_colors(path, image) else None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(getattr(error, "detail", error)).strip().splitlines()
-    return lines[0] if lines else "libvips gives no reason"
+def _has_known_colors(path: Path, image: Any) -> bool:
+    """Return whether OpenCV and libvips agree about the colors of an image that libvips opened."""
+    kind, channels = _COLORS.get(image.interpretation, ("", 0))
+    if kind != image.format:
+        return False
+    if image.get("vips-loader") == "pngload":  # OpenCV starts with another picture of animated files
+        return image.bands in (channels, channels + 1) and not _is_animated(path)
+    # OpenCV multiplies the colors of some TIFF files by their transparency.
+    return image.get("vips-loader") == "tiffload" and image.bands == channels and not _has_plain_ycbcr(path)
+
+
+def _is_animated(path: Path) -> bool:
+    """Return whether the beginning of a PNG file contains the name of the chunk that animations have."""
+    with path.open("rb") as file:
+        return b"acTL" in file.read(_HEAD)
+
+
+def _has_plain_ycbcr(path: Path) -> bool:
+    """Return whether a TIFF file has YCbCr colors that libvips does not convert: those that JPEG does not compress."""
+    tags = _short_tags(path)
+    return tags.get(_COLOR_SPACE) == _YCBCR and tags.get(_COMPRESSION) != _JPEG
+
+
+def _short_tags(path: Path) -> dict[int, int]:
+    """Return the tags of the first page of a TIFF or BigTIFF file; only those with one 16-bit value are correct."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = "<" if head.startswith(b"II") else ">"
+        is_big = struct.unpack_from(f"{order}H", head, 2)[0] == 43
+        number, entry, at = (f"{order}Q", f"{order}2HQH6x", 8) if is_big else (f"{order}H", f"{order}2HIH2x", 4)
+        (start,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", head, at)
+        file.seek(start)
+        (count,) = struct.unpack(number, file.read(struct.calcsize(number)))
+        entries = file.read(count * struct.calcsize(entry))
+    return {tag: value for tag, _, _, value in struct.iter_unpack(entry, entries)}

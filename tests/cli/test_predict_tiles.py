@@ -10,12 +10,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from support.folder_files import visible_files
 from support.tiny_experiment import narrow_body
 
 import seamseg
 import seamseg.cli
+from seamseg.data.image_rows import ImageRows
 from seamseg.data.png import read_panoptic_png
 
 SIZES = {"a.png": (150, 100), "b.tif": (64, 140), "c.png": (40, 60)}
@@ -89,14 +91,22 @@ def test_predict_with_one_tile_equals_the_prediction_without_tiles(
 
 
 def test_predict_tiles_without_overlays_reads_by_rows_with_equal_results(
-    command: Any, out: Path, run_dir: Path, input_images: Path, tmp_path: Path
+    command: Any, out: Path, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without pyvips, both runs read whole images."""
+    pytest.importorskip("pyvips", reason="the extra large is not installed")
+    read, names = ImageRows.read, set[str]()
+
+    def noted(rows: ImageRows, start: int, end: int) -> NDArray[np.uint8]:
+        names.add(rows.path.name)
+        return read(rows, start, end)
+
+    monkeypatch.setattr(ImageRows, "read", noted)
     assert command("predict", run_dir, input_images, tmp_path / "out", "--write", "panoptic,semantic", *TILES).code == 0
     expected = visible_files(out)
     for name, data in visible_files(tmp_path / "out").items():
         if name.endswith(".png"):
             assert data == expected[name], name
+    assert names == SIZES.keys()
 
 
 def test_predict_tiles_with_a_file_damaged_further_down_skips_it(

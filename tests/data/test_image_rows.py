@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import struct
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from seamseg.data.image_rows import ImageRows, open_rows
@@ -27,8 +29,12 @@ def pillow(path: Path, image: Image.Image | None = None, **options: Any) -> None
     (image or Image.fromarray(PIXELS)).save(path, **options)
 
 
+def vips(path: Path, pixels: NDArray[np.uint8] = PIXELS, **options: Any) -> None:
+    pyvips.Image.new_from_array(pixels).write_to_file(str(path), **options)
+
+
 def tiled(path: Path, **options: Any) -> None:
-    pyvips.Image.new_from_array(PIXELS).write_to_file(str(path), tile=True, tile_width=16, tile_height=32, **options)
+    vips(path, tile=True, tile_width=16, tile_height=32, **options)
 
 
 READ_BY_ROWS = {
@@ -39,6 +45,8 @@ READ_BY_ROWS = {
     "tiled.tif": lambda path: tiled(path, compression="lzw"),
     "tiled-jpeg.tif": lambda path: tiled(path, compression="jpeg"),
     "big.tif": lambda path: tiled(path, compression="deflate", bigtiff=True),
+    "invalid-orientation.tif": lambda path: pillow(path, tiffinfo={274: 0}),
+    "interlaced.png": lambda path: vips(path, interlace=True),
     "gray.png": lambda path: pillow(path, Image.fromarray(PIXELS[..., 0])),
     "gray.tif": lambda path: pillow(path, Image.fromarray(PIXELS[..., 0])),
     "gray-alpha.png": lambda path: pillow(path, Image.fromarray(PIXELS[..., :2], "LA")),
@@ -72,9 +80,25 @@ def rotated(path: Path) -> None:
     pillow(path, exif=exif)
 
 
+def three_grays(path: Path) -> None:
+    """Write three channels of brightness, as of a satellite image whose channels are not red, green and blue."""
+    pillow(path)
+    color_space = struct.pack("<HHI", 262, 3, 1)
+    data = path.read_bytes().replace(color_space + b"\2", color_space + b"\1")
+    path.write_bytes(data)
+
+
+YCBCR = Image.fromarray(PIXELS).convert("YCbCr")
+FRAMES = [Image.fromarray(PIXELS[::-1].copy()), Image.fromarray(PIXELS[:, ::-1].copy())]
+
 READ_WHOLE = {
     "rotated.png": rotated,
     "rotated.tif": rotated,
+    "ycbcr.tif": lambda path: pillow(path, YCBCR),
+    "ycbcr-lzw.tif": lambda path: pillow(path, YCBCR, compression="tiff_lzw"),
+    "ycbcr-big.tif": lambda path: pillow(path, YCBCR, big_tiff=True),
+    "three-grays.tif": three_grays,
+    "animated.png": lambda path: pillow(path, save_all=True, default_image=True, append_images=FRAMES),
     "cmyk.tif": lambda path: pillow(path, Image.fromarray(PIXELS).convert("CMYK")),
     "alpha.tif": lambda path: pillow(path, Image.fromarray(np.dstack([PIXELS, PIXELS[..., 0]]))),
     "color.jpg": pillow,
@@ -88,15 +112,32 @@ def test_file_that_only_the_usual_reader_reads_the_same_is_not_opened(name: str,
     assert open_rows(tmp_path / name) is None
 
 
-@pytest.mark.parametrize("name", ["color.png", "lzw.tif"])
-def test_truncated_file_raises_with_its_name(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["color.png", "interlaced.png", "gray-16.png", "color.tif"])
+def test_truncated_file_raises_the_error_of_the_usual_reader(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     READ_BY_ROWS[name](tmp_path / name)
     data = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(data[: len(data) // 2] if name.endswith("png") else data[:-40])
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
     rows = open_rows(tmp_path / name)
-    if rows is not None:
-        with pytest.raises(BrokenImageError, match=name):
-            rows.read(0, SIZE[0])
+    assert rows is not None
+    with pytest.raises(BrokenImageError) as found:
+        rows.read(0, SIZE[0])
+    with pytest.raises(BrokenImageError) as expected:
+        read_image(tmp_path / name)
+    assert str(found.value) == str(expected.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.png", {"interlace": True}), ("a.tif", {"tile": True}), ("b.tif", {})]
+)
+def test_file_that_is_replaced_is_read_again(name: str, options: dict[str, bool], tmp_path: Path) -> None:
+    for pixels in (PIXELS, PIXELS, 255 - PIXELS):
+        vips(tmp_path / name, pixels, **options)
+        rows = open_rows(tmp_path / name)
+        assert rows is not None
+        assert (rows.read(0, SIZE[0]) == pixels).all()
 
 
 def test_pyramid_is_read_at_full_size(tmp_path: Path) -> None:
