@@ -5,8 +5,9 @@ intersection over union (IoU) of the masks within the overlap of the tiles excee
 IoU. Joins are transitive, so an object may extend over any number of tiles. An object has at most one detection per
 tile, so two objects that one tile distinguishes stay two.
 
-A detection that is cut by the edge of its tile, lies in the overlap and agrees with no other detection is dropped if
-more than half of it belongs to a larger object of its class that the other tile sees.
+A detection that is cut by the edge of its tile and lies in the overlap is a fragment if it does not agree with a larger
+object of its class that the other tile sees, but this object covers more than half of it. Objects that consist of
+fragments are dropped.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class ObjectJoiner:
         self._parts: list[TileObject] = []
         self._of_tile: dict[int, range] = {}
         self._pairs: list[tuple[float, int, int]] = []
-        self._fragments: list[tuple[int, int]] = []
+        self._fragments: set[int] = set()
 
     def add(self, number: int, detections: Detections) -> None:
         """Add the next tile, and compare its detections with those of earlier tiles.
@@ -171,7 +172,7 @@ class ObjectJoiner:
         for index, area, whole in ((one, areas[0], other), (other, areas[1], one)):
             is_fragment = common > FRAGMENT_COVER * area and self._is_cut(index)
             if is_fragment and self._is_inside(index, overlap) and not self._is_inside(whole, overlap):
-                self._fragments.append((index, whole))
+                self._fragments.add(index)
 
     def _is_inside(self, index: int, window: Window) -> bool:
         return intersection(self._parts[index].window, window) == self._parts[index].window
@@ -193,8 +194,8 @@ class ObjectJoiner:
                 first += second
                 for index in second:
                     groups[index] = first
-        fragments = {index for index, _ in self._fragments if len(groups[index]) == 1}
-        whole = [group for index, group in enumerate(groups) if group[0] == index and index not in fragments]
+        distinct = [group for index, group in enumerate(groups) if group[0] == index]
+        whole = [group for group in distinct if not self._fragments.issuperset(group)]
         found = [JoinedObject(self._best_first(group), self.grid) for group in whole]
         return sorted(found, key=lambda one: -one.score)
 

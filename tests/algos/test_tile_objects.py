@@ -85,6 +85,17 @@ def test_cut_fragment_of_a_larger_object_is_dropped() -> None:
     assert len(joined([((10, 22, 20, 25), 0.6, 0)], [((10, 0, 13, 5), 0.9, 0)])) == 2, "no larger object"
 
 
+def test_fragments_of_several_tiles_that_agree_are_dropped_together() -> None:
+    """Three tiles see an object around the corner of four; both left ones find only its last columns in them."""
+    grid = Tiling((40, 40), 20).grid((60, 60))
+    sliver = 0.9, 0
+    upper_left: Found = [((26, 37, 40, 40), *sliver)]
+    lower_left: Found = [((6, 37, 20, 40), *sliver)]
+    whole: Found = [((6, 6, 36, 30), 0.6, 0)]
+    assert tiles_of(joined(upper_left, [], lower_left, [], grid=grid)) == [[0, 2]]
+    assert tiles_of(joined(upper_left, [], lower_left, whole, grid=grid)) == [[3]]
+
+
 def test_pixels_of_a_joined_object_are_decided_by_the_most_central_tile() -> None:
     """The border between the tiles is in the middle of the overlap, at column 30."""
     (one,) = joined([((10, 10, 20, 40), 0.7, 0)], [((12, 0, 20, 30), 0.9, 0)])
