@@ -82,7 +82,9 @@ def _check_size(path: Path, size: Size, most_pixels: int) -> None:
     if height * width > most_pixels:
         reason = f"is {height}×{width} pixels (height×width), more than the limit of {most_pixels:,} pixels"
         fits_tiles = height * width <= MOST_TILED_PIXELS
-        advice = "predict it in tiles with --tile" if fits_tiles else "make it smaller, or split it into pieces"
+        advice = (
+            "seamseg predict --tile predicts it in tiles" if fits_tiles else "make it smaller, or split it into pieces"
+        )
         raise BrokenImageError(path, f"{reason}; {advice}")
 
 

@@ -120,7 +120,7 @@ class TiledPredictor(Predictor):
         """Segment prepared images.
 
         Args:
-            images: Images of the same shapes.
+            images: Large images of any sizes, and other images of the same shapes.
             batch_size: Maximum number of tiles that the network processes at once.
             on_tile: Called after each tile of a large image.
 
@@ -133,7 +133,9 @@ class TiledPredictor(Predictor):
         if not any(isinstance(image, LargeImage) for image in images):
             return super().predict(images)
         return [
-            self._large(image, batch_size, on_tile) if isinstance(image, LargeImage) else super().predict([image])[0]
+            self._large(image, batch_size, on_tile)
+            if isinstance(image, LargeImage)
+            else Predictor.predict(self, [image])[0]
             for image in images
         ]
 

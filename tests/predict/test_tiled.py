@@ -180,6 +180,16 @@ def test_tiles_are_predicted_in_batches_with_equal_results_and_reported() -> Non
     assert seen == [(number, len(TILING.grid(ids.shape))) for number in range(1, 1 + len(TILING.grid(ids.shape)))]
 
 
+def test_large_and_small_images_may_be_predicted_together() -> None:
+    ids = np.zeros((40, 60), np.int64)
+    box(ids, 1, 4, 20, 20, 50)
+    large, small = draw_ids(ids, [0, 2]), draw_ids(ids[:32, :32], [0, 2])
+    predictor = truthful_predictor(TILING)
+    found = predictor.predict([predictor.prepare(image) for image in (large, small)])
+    assert [one.segmentation.size for one in found] == [(40, 60), (32, 32)]
+    assert [one.detections.boxes.tolist() for one in found] == [[[4, 20, 20, 50]], [[4, 20, 20, 32]]]
+
+
 def tiny_predictors(tiling: Tiling, augmentation: Augmentation | None = None) -> tuple[Predictor, TiledPredictor]:
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     fusion = build_fusion(experiment, TINY_STUFF, TINY_THINGS)
