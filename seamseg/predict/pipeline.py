@@ -143,8 +143,8 @@ def overlapped(
 ) -> Iterator[Written]:
     """Read, segment and write images, and yield the results of ``write`` in the order of the images.
 
-    Only a few images per core are in memory, however many there are. With tiles, only one image is read, predicted on
-    and written at a time.
+    Only a few images per core are in memory, however many there are. With tiles, one image is predicted on while the
+    one before it is written and the next one is read.
 
     Args:
         job: Predictor, which is called in this thread, and batch size. Only consecutive images of one size share a
