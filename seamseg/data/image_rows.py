@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import COMPRESSION, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from seamseg.data.images import TWELVE_BITS, has_twelve_bits, read_image
 
@@ -16,13 +18,11 @@ _COLORS = {"srgb": ("uchar", 3), "rgb16": ("ushort", 3), "b-w": ("uchar", 1), "g
 
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
-_HEAD = 1 << 16  # bytes
-
-_COMPRESSION, _COLOR_SPACE = 259, 262
-"""TIFF tags."""
-
 _JPEG, _YCBCR = 7, 6
-"""Values of these tags."""
+"""Values of the TIFF tags of compression and colors."""
+
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error)
+"""What Pillow raises for files with a damaged header."""
 
 
 class ImageRows:
@@ -125,7 +125,10 @@ def open_rows(path: Path) -> ImageRows | None:
     except pyvips.Error:
         return None
     is_upright = not image.get_typeof("orientation") or image.get("orientation") == 1
-    return ImageRows(path, image) if is_upright and _has_known_colors(path, image) else None
+    try:
+        return ImageRows(path, image) if is_upright and _has_known_colors(path, image) else None
+    except _PILLOW_ERRORS:
+        return None
 
 
 def _has_known_colors(path: Path, image: Any) -> bool:
@@ -140,26 +143,11 @@ def _has_known_colors(path: Path, image: Any) -> bool:
 
 
 def _is_animated(path: Path) -> bool:
-    """Return whether the beginning of a PNG file contains the name of the chunk that animations have."""
-    with path.open("rb") as file:
-        return b"acTL" in file.read(_HEAD)
+    with PngImageFile(path) as file:
+        return bool(file.is_animated)
 
 
 def _has_plain_ycbcr(path: Path) -> bool:
     """Return whether a TIFF file has YCbCr colors that libvips does not convert: those that JPEG does not compress."""
-    tags = _short_tags(path)
-    return tags.get(_COLOR_SPACE) == _YCBCR and tags.get(_COMPRESSION) != _JPEG
-
-
-def _short_tags(path: Path) -> dict[int, int]:
-    """Return the tags of the first page of a TIFF or BigTIFF file; only those with one 16-bit value are correct."""
-    with path.open("rb") as file:
-        head = file.read(16)
-        order = "<" if head.startswith(b"II") else ">"
-        is_big = struct.unpack_from(f"{order}H", head, 2)[0] == 43
-        number, entry, at = (f"{order}Q", f"{order}2HQH6x", 8) if is_big else (f"{order}H", f"{order}2HIH2x", 4)
-        (start,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", head, at)
-        file.seek(start)
-        (count,) = struct.unpack(number, file.read(struct.calcsize(number)))
-        entries = file.read(count * struct.calcsize(entry))
-    return {tag: value for tag, _, _, value in struct.iter_unpack(entry, entries)}
+    with TiffImageFile(path) as file:
+        return file.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _YCBCR and file.tag_v2.get(COMPRESSION) != _JPEG
