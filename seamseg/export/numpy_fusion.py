@@ -50,7 +50,8 @@ class Description:
         score_threshold: Minimum score (exclusive) of the objects that enter the fusion.
         overlap_threshold: Maximum fraction of the pixels of an object that may belong to other objects; objects with
             more are dropped.
-        min_stuff_area: Minimum area of a stuff segment, in pixels of the network's input.
+        min_stuff_area: Minimum area of a stuff segment in pixels of the network's input; values below 1 are a fraction
+            of the image.
         version: Version of seamseg that exported the network.
     """
 
@@ -146,6 +147,9 @@ def fuse(
     Returns:
         The segmentation. At the size of the network's input, it equals that of :func:`seamseg.algos.fusion.fuse`.
 
+    Raises:
+        ValueError: An output is missing, or the outputs are those of a batch.
+
     Example:
         A network of one stuff and one thing class whose only detection covers the left half of the image:
 
@@ -164,6 +168,7 @@ def fuse(
         >>> segmentation.ids[0], segmentation.classes
         (array([1, 1, 1, 1, 2, 2, 2, 2]), array([255,   1,   0]))
     """
+    _check(outputs)
     semantics = outputs["semantics"].astype(np.int64)
     scale = np.array(size or semantics.shape) / semantics.shape
     semantics = _scaled(semantics, scale)
@@ -173,11 +178,20 @@ def fuse(
     for index in _by_score(outputs, description.score_threshold):
         if place_object(ids, outputs["masks"][index], boxes[index], len(things) + 1, description.overlap_threshold):
             things.append(int(index))
-    rest = place_classes(ids, semantics, len(things) + 1, description.min_stuff_area * float(scale.prod()))
+    least = description.min_stuff_area * ids.size / (1 if description.min_stuff_area < 1 else outputs["semantics"].size)
+    rest = place_classes(ids, semantics, len(things) + 1, least)
     classes = np.concatenate([[VOID], outputs["classes"][things], rest]).astype(np.int64)
     scores = np.concatenate([[0], outputs["scores"][things], np.ones(len(rest))]).astype(np.float32)
     crowd = (classes >= description.num_stuff) & (np.arange(len(classes)) > len(things))
     return NumpySegmentation(ids, classes, scores, crowd)
+
+
+def _check(outputs: Mapping[str, NDArray[Any]]) -> None:
+    missing = [name for name in OUTPUTS if name not in outputs]
+    if missing:
+        raise ValueError(f"the fusion needs all outputs of a panoptic network, but there are no {', '.join(missing)}")
+    if outputs["semantics"].ndim != 2:
+        raise ValueError("the outputs are those of a batch; select an image by one_image(outputs, index)")
 
 
 def _scaled(semantics: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.int64]:

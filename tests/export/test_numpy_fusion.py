@@ -16,7 +16,9 @@ from oracles import fusion as oracle
 from support.fusion_cases import NUM_STUFF, Scene, scenes
 from torch import Tensor
 
+from seamseg.algos.fusion import PanopticFusion
 from seamseg.algos.fusion import fuse as native_fuse
+from seamseg.data.resizing import nearest
 from seamseg.export import numpy_fusion
 from seamseg.export.numpy_fusion import Description, NumpySegmentation, fuse, input_size, one_image
 from seamseg.structures import Detections
@@ -96,6 +98,35 @@ def test_fuse_random_scenes_equal_native_fusion(seed: int) -> None:
     assert result.scores.tolist() == expected.scores.tolist()
     assert result.crowd.tolist() == expected.crowd.tolist()
     assert np.count_nonzero(result.ids != expected.ids.numpy()) <= 2  # pixels whose probability is ½ up to rounding
+
+
+@pytest.mark.parametrize("area", [0, 300, 0.02])
+@pytest.mark.parametrize("size", [(240, 320), (91, 203), (120, 160)])
+def test_fuse_at_another_size_equals_the_fusion_of_predict(size: tuple[int, int], area: float) -> None:
+    """A minimum area below 1 is a fraction of the image; any other is in pixels of the network's input."""
+    (found, semantics), numbers = random_scene(1), (5, 0.2, 0.4, area)
+    semantics[:9, :20] = 9  # 180 of 19200 pixels
+    rows, columns = (torch.from_numpy(nearest(*sides)) for sides in zip(semantics.shape, size, strict=True))
+    classes = semantics[rows][:, columns]
+    expected = PanopticFusion(*numbers).with_classes(found, classes, tuple(semantics.shape)).segmentation
+    result = fuse(outputs(found, semantics, 5), description(*numbers), size)
+    assert result.classes.tolist() == expected.classes.tolist()
+    assert np.count_nonzero(result.ids != expected.ids.numpy()) <= 4  # pixels whose probability is ½ up to rounding
+    assert (9 in result.classes) == (area == 0)
+
+
+def test_fuse_stuff_of_exactly_the_minimum_area_at_another_size_is_kept() -> None:
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 4, 4))
+    result = fuse(outputs(nothing, torch.zeros(3, 3), 2), description(2, area=9), (7, 7))  # 9 · (7/3)² is above 49
+    assert result.classes.tolist() == [255, 0]
+
+
+def test_fuse_incomplete_outputs_or_those_of_a_batch_are_refused() -> None:
+    one = outputs(*random_scene(0), 5)
+    with pytest.raises(ValueError, match="there are no boxes, masks"):
+        fuse({name: value for name, value in one.items() if name not in ("masks", "boxes")}, description(5))
+    with pytest.raises(ValueError, match=r"one_image\(outputs, index\)"):
+        fuse({name: value[None] for name, value in one.items()}, description(5))
 
 
 def test_fuse_at_another_size_scales_masks_and_areas() -> None:
