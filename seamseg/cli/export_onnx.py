@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.cli.export_arguments import add_arguments, print_written, trace_model
+from seamseg.data.image_size import image_size
 from seamseg.data.images import find_images
 from seamseg.errors import SettingsError
 from seamseg.export.graph_files import check_onnx, write_onnx
+
+NUM_CALIBRATION = 64
+"""Maximum number of calibration images, unless another one is given."""
 
 
 def add_parser(subcommands: Any) -> None:
@@ -36,9 +40,8 @@ def add_parser(subcommands: Any) -> None:
     subcommand.add_argument(
         "--num-calibration",
         type=int,
-        default=64,
         metavar="N",
-        help="maximum number of images to use of these, at equal intervals (default: 64)",
+        help=f"maximum number of images to use of these, at equal intervals (default: {NUM_CALIBRATION})",
     )
     subcommand.set_defaults(run=run)
 
@@ -65,15 +68,20 @@ def calibration_images(options: argparse.Namespace) -> list[Path]:
     """Return the images that set the ranges of the integers; none for a network in float32.
 
     Raises:
-        SeamsegError: Options contradict each other, or there are no images.
+        SeamsegError: Options contradict each other, there are no images, or one of them is missing or not an image.
         OSError: The path of the images does not exist.
     """
     if options.int8 != (options.calibration is not None):
         raise SettingsError("--int8 and --calibration IMAGES belong together; pass both or neither")
-    if options.num_calibration < 1:
+    if options.num_calibration is not None and not options.int8:
+        raise SettingsError("--num-calibration requires --int8 and --calibration IMAGES")
+    if options.num_calibration is not None and options.num_calibration < 1:
         raise SettingsError(f"--num-calibration must be at least 1, but is {options.num_calibration}")
     if options.calibration is None:
         return []
     paths = find_images(options.calibration).paths
-    number = min(len(paths), options.num_calibration)
-    return [paths[index * len(paths) // number] for index in range(number)]
+    number = min(len(paths), options.num_calibration or NUM_CALIBRATION)
+    chosen = [paths[index * len(paths) // number] for index in range(number)]
+    for path in chosen:
+        image_size(path)  # report a wrong file now rather than after minutes of tracing
+    return chosen

@@ -14,9 +14,9 @@ def add_parser(subcommands: Any) -> None:
     subcommand = subcommands.add_parser(
         "export-torch",
         help="export a network as a PyTorch exported program (.pt2)",
-        description="Export a network for images of one size as a program for torch.export.load, which requires "
-        "PyTorch and torchvision but not seamseg. Its input is an image; its outputs are the class of every pixel and "
-        "a fixed number of objects, as far as the task has them. docs/export.md shows how to run it.",
+        description="Export a network as a program for torch.export.load, which requires PyTorch and torchvision but "
+        "not seamseg. Its input is a batch of images; its outputs are the class of every pixel and a fixed number of "
+        "objects, as far as the task has them. docs/export.md shows how to run it.",
     )
     add_arguments(subcommand, ".pt2")
     subcommand.set_defaults(run=run)

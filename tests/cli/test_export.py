@@ -7,6 +7,8 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from seamseg.cli.export_arguments import default_size, parse_batch, parse_size
@@ -81,10 +83,28 @@ def test_export_onnx_calibration_without_images_is_refused(refuses: Callable[...
     assert "--num-calibration must be at least 1" in refuses(*given, tmp_path, "--num-calibration", "0")
 
 
+def test_export_onnx_calibration_file_that_is_missing_or_no_image_is_refused_before_the_export(
+    refuses: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "images.txt").write_text("empty.jpg")
+    given = ("export-onnx", tmp_path / "none", tmp_path / "model", "--int8", "--calibration")
+    assert f"{tmp_path / 'empty.jpg'} is an empty file" in refuses(*given, tmp_path / "images.txt")
+    (tmp_path / "images.txt").write_text("missing.jpg")
+    assert f"{tmp_path / 'missing.jpg'} cannot be opened" in refuses(*given, tmp_path / "images.txt")
+
+
+def test_export_onnx_number_of_calibration_images_without_int8_is_refused(
+    refuses: Callable[..., str], tmp_path: Path
+) -> None:
+    message = refuses("export-onnx", tmp_path / "none", tmp_path / "model", "--num-calibration", "8")
+    assert "--num-calibration requires --int8" in message
+
+
 def test_calibration_images_are_taken_at_equal_intervals(tmp_path: Path) -> None:
     for number in range(10):
-        (tmp_path / f"{number}.png").touch()
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((2, 3), np.uint8))
     options = argparse.Namespace(int8=True, calibration=tmp_path, num_calibration=4)
     assert [path.stem for path in calibration_images(options)] == ["0", "2", "5", "7"]
-    options.num_calibration = 64
+    options.num_calibration = None
     assert len(calibration_images(options)) == 10
