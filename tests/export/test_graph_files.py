@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ from support.exported_network import (
     picture,
     pictures,
 )
+from support.full_disk import file_size_limit
 from support.golden_network import Golden
 from support.tensorrt import unsupported_nodes
+from torch.export import ExportedProgram
 from torch.nn import functional
 
 from seamseg.data.transforms import Normalize
+from seamseg.errors import SeamsegError
+from seamseg.export import graph_files
 from seamseg.export.fixed_network import ExportableNet, FixedBoxes, calibrate, enlarged_classes
 from seamseg.export.graph_files import output_names, trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
@@ -160,13 +165,36 @@ def test_exportable_net_of_another_task_has_the_outputs_of_its_heads(task: str) 
     assert found["semantics"].any() if task == "semantic" else found["valid"].any()
 
 
-def test_file_of_another_task_names_its_outputs(tmp_path: Path) -> None:
-    program = trace(ExportableNet(of_task(exportable_network(), "semantic"), NORMALIZE, SIZE))
-    assert output_names(program) == ["semantics"]
-    write_onnx(tmp_path / "model.onnx", program, described())
+@pytest.fixture(scope="module")
+def semantic() -> ExportedProgram:
+    return trace(ExportableNet(of_task(exportable_network(), "semantic"), NORMALIZE, SIZE))
+
+
+def test_file_of_another_task_names_its_outputs(semantic: ExportedProgram, tmp_path: Path) -> None:
+    assert output_names(semantic) == ["semantics"]
+    write_onnx(tmp_path / "model.onnx", semantic, described())
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(["semantics"], {"images": pictures(1).numpy()})
     assert np.array_equal(found[0], expected_outputs(exportable_network(), picture(1))["semantics"].numpy())
+
+
+def test_write_onnx_network_above_the_limit_of_the_format_is_refused(
+    semantic: ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_bytes = sum(value.nbytes for value in semantic.state_dict.values())
+    monkeypatch.setattr(graph_files, "MAX_WEIGHT_BYTES", num_bytes - 1)
+    with pytest.raises(SeamsegError, match=r"cannot hold more than.*export-torch"):
+        write_onnx(tmp_path / "model.onnx", semantic, described())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", [write_onnx, write_torch])
+def test_write_on_a_full_disk_raises_an_os_error_and_leaves_no_file(
+    semantic: ExportedProgram, tmp_path: Path, write: Callable[..., None]
+) -> None:
+    with file_size_limit(10_000), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "model", semantic, described())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("num_classes", [1, 8, 19])

@@ -120,6 +120,16 @@ def test_file_for_any_size_outputs_equal_the_network(with_kind: Callable[[str], 
     assert {"full": min(counts) == most, "some": 0 < min(counts) < most, "none": max(counts) == 0}[kind]
 
 
+@pytest.mark.parametrize("runtime", [with_onnxruntime, with_openvino])
+def test_file_for_any_size_refuses_sides_that_are_not_multiples_of_32_or_below_64(
+    files: Path, runtime: Callable[[bytes], Run]
+) -> None:
+    run = runtime((files / "model.onnx").read_bytes())
+    for size in ((65, 96), (96, 95), (48, 160), (32, 64), (64, 32)):
+        with pytest.raises(Exception, match="must_be_multiples_of_32_and_at_least_64"):
+            run(pictures(1, size))
+
+
 def test_file_for_any_size_names_its_axes_and_has_the_description(files: Path) -> None:
     model = onnx.load(files / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
