@@ -120,6 +120,23 @@ def test_file_for_any_size_outputs_equal_the_network(with_kind: Callable[[str], 
     assert {"full": min(counts) == most, "some": 0 < min(counts) < most, "none": max(counts) == 0}[kind]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "batch"), [((96, 64), None), pytest.param(None, 2, marks=pytest.mark.manual, id="any-size-2")]
+)
+def test_file_for_any_number_or_any_size_equals_the_network(
+    size: Size | None, batch: int | None, tmp_path: Path
+) -> None:
+    net = exportable_network(BIASES["some"])
+    write_onnx(tmp_path / "model.onnx", trace(ExportableNet(net, NORMALIZE, size), batch), described(size, batch))
+    run = with_onnxruntime((tmp_path / "model.onnx").read_bytes())
+    for number, shape in ((batch or 1, size or (64, 96)), (batch or 3, size or (160, 64))):
+        images = pictures(number, shape)
+        found = run(images)
+        for index, image in enumerate(images):
+            check_outputs(image_outputs(found, index), expected_outputs(net, image))
+
+
 @pytest.mark.parametrize("runtime", [with_onnxruntime, with_openvino])
 def test_file_for_any_size_refuses_sides_that_are_not_multiples_of_32_or_below_64(
     files: Path, runtime: Callable[[bytes], Run]
