@@ -38,6 +38,8 @@ def has_values(x: Tensor) -> bool:
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _registering = threading.Lock()
+_OLDEST_TORCH = "2.10"
+_INSTALL = f"install a wheel for this platform ({platform.system()} {platform.machine()})"
 _REBUILD = "rebuild it with `pip install --no-build-isolation -e .` in the checkout"
 
 
@@ -205,14 +207,27 @@ def load_library(package: Path = _PACKAGE) -> Path:
     found = sorted(package.glob("_native*.so"))
     if not found:
         raise NativeLibraryError(
-            f"the native library of seamseg is missing (no _native*.so in {package}): install a wheel for this "
-            f"platform ({platform.system()} {platform.machine()}), or build it with `make setup` or `pip install -e .` "
-            "in a checkout, which requires a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
+            f"the native library of seamseg is missing (no _native*.so in {package}): {_INSTALL}, or build it with "
+            "`make setup` or `pip install -e .` in a checkout, which requires a C++ compiler (on Debian or Ubuntu: "
+            "apt-get install g++)"
         )
     try:
         torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
     except OSError as error:
+        # Newer versions of torch raise an error that only names the file, because of the one with the reason.
+        reason, remedy = _reason_and_remedy(found[0], str(error.__cause__ or error))
         raise NativeLibraryError(
-            f"the native library {found[0]} does not load with torch {torch.__version__} ({error}): {_REBUILD}"
+            f"the native library {found[0]} does not load with torch {torch.__version__} ({reason}): {remedy}"
         ) from error
     return found[0]
+
+
+def _reason_and_remedy(library: Path, reason: str) -> tuple[str, str]:
+    """Return why a library does not load, in words if the loader's are misleading, and what to do."""
+    if torch.__version__ < _OLDEST_TORCH:
+        return reason, f"install torch >= {_OLDEST_TORCH}"
+    if "_cuda.so" in reason and torch.version.cuda is None:
+        return reason, "install a torch with CUDA, or the wheel without `+cu` in its version"
+    if reason.startswith(f"{library}: cannot open shared object file: No such file") and library.exists():
+        reason = f"it was built for another processor than {platform.machine()}"  # glibc says so in these words
+    return reason, f"{_INSTALL}, or {_REBUILD}"
