@@ -150,8 +150,8 @@ def cuda_toolkit() -> Path:
         top = re.search(r"^#\$ TOP=(.+)$", ask(nvcc, "--dryrun", "-c", "-x", "cu", os.devnull), re.MULTILINE)
         home = top[1] if top else Path(nvcc).parents[1]
     toolkit = Path(home).resolve()
-    for needed in ("bin/nvcc", "include/cuda_runtime.h"):
-        if not (toolkit / needed).exists():
+    for needed in ("bin/nvcc", "include/cuda_runtime.h", "lib*/libcudart_static.a"):
+        if not any(toolkit.glob(needed)):
             raise NoCuda(f"{toolkit} has no {needed}; set CUDA_HOME to the folder of the CUDA toolkit.")
     return toolkit
 

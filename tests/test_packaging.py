@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import tomllib
+import torch
 import yaml
 
 import seamseg
@@ -314,6 +315,18 @@ def test_build_without_a_compiler_says_what_to_install(sdist: Path) -> None:
     assert (
         "'/no/such/compiler' is not on the PATH: install one (on Debian or Ubuntu: apt-get install g++)" in built.stderr
     )
+    assert "Traceback" not in built.stderr
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch comes without CUDA")
+@pytest.mark.parametrize("missing", ["bin/nvcc", "include/cuda_runtime.h", "lib64/libcudart_static.a"])
+def test_build_with_an_incomplete_cuda_toolkit_says_what_is_missing(sdist: Path, tmp_path: Path, missing: str) -> None:
+    for name in {"bin/nvcc", "include/cuda_runtime.h", "lib64/libcudart_static.a"} - {missing}:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    built = run_setup("build_ext", cwd=sdist, CUDA_HOME=str(tmp_path), SEAMSEG_CUDA="1")
+    assert built.returncode != 0
+    assert f"{tmp_path} has no {missing.replace('64', '*')}; set CUDA_HOME" in built.stderr
     assert "Traceback" not in built.stderr
 
 
