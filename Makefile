@@ -106,7 +106,7 @@ fuzz: $(STAMP) ## read 2000 damaged images, PNGs and JSON files without crash or
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(ARGS)
 
 sdist: $(STAMP) ## build the source distribution in dist/
-	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; print("dist/" + build_sdist("dist"))' | tail -n 1
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/build_wheel.sh --sdist
 
 # The tools are the tested ones of .venv, and the sources those of the source distribution, as in `pip wheel`.
 wheel: $(STAMP) ## build the source distribution and the wheel for CPUs in dist/: three minutes on two idle cores

@@ -1,21 +1,36 @@
 #!/usr/bin/env bash
 # Build the source distribution and, from it, one wheel for all versions of Python and torch >= 2.10, in dist/.
-# Usage: scripts/build_wheel.sh [--cuda]   (or `make wheel`, `make wheel-cuda`)
+# Usage: scripts/build_wheel.sh [--sdist | --cuda]   (or `make wheel`, `make sdist`, `make wheel-cuda`)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Without kernels for GPUs, the version is that of the project; with them, it names their CUDA version: 1.0.0+cu130.
 export SEAMSEG_CUDA=0 SEAMSEG_LOCAL_VERSION=
-if [ "${1:-}" = --cuda ]; then
-    SEAMSEG_CUDA=1
-    SEAMSEG_LOCAL_VERSION=$(python -c 'import torch; print("cu" + (torch.version.cuda or "").replace(".", ""))')
-fi
+case "${1:-}" in
+    "" | --sdist) ;;
+    --cuda)
+        SEAMSEG_CUDA=1
+        SEAMSEG_LOCAL_VERSION=$(python -c 'import torch; print("cu" + (torch.version.cuda or "").replace(".", ""))')
+        ;;
+    *)
+        echo "unknown argument $1: the arguments are --sdist and --cuda" >&2
+        exit 2
+        ;;
+esac
 
 folder=build/wheel
 rm -rf "$folder"
-sdist=$(python -c "from setuptools.build_meta import build_sdist; print(build_sdist('$folder'))" 2> /dev/null | tail -n 1)
+log=$(python -c "from setuptools.build_meta import build_sdist; print(build_sdist('$folder'))" 2>&1) || {
+    echo "$log" >&2
+    exit 1
+}
+sdist=${log##*$'\n'}
 mkdir -p dist
 [ -n "$SEAMSEG_LOCAL_VERSION" ] || cp "$folder/$sdist" dist/
+if [ "${1:-}" = --sdist ]; then
+    echo "dist/$sdist"
+    exit
+fi
 python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir "$folder" "$folder/$sdist"
 built=$(echo "$folder"/*.whl)
 

@@ -330,6 +330,19 @@ def test_build_with_an_incomplete_cuda_toolkit_says_what_is_missing(sdist: Path,
     assert "Traceback" not in built.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["--sdist"], ["--cuda"]])
+def test_wheel_script_that_fails_says_why(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "build_wheel.sh", tmp_path / "scripts")
+    (tmp_path / "pyproject.toml").write_text("[no TOML\n")
+    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", "scripts/build_wheel.sh", *arguments]
+    built = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert built.returncode != 0
+    assert "TOMLDecodeError" in built.stderr
+    assert not (tmp_path / "dist").exists()
+
+
 def test_build_without_torch_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('not here')")
     built = run_setup("--version", cwd=ROOT, PYTHONPATH=str(tmp_path))
