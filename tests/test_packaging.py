@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import cv2
@@ -66,6 +67,15 @@ def _text_in(wheel: Path, name: str) -> str:
     with zipfile.ZipFile(wheel) as archive:
         (path,) = (one for one in archive.namelist() if one.endswith(f".dist-info/{name}"))
         return archive.read(path).decode()
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    """Paths of all files in the repository."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("the sources are not a git repository")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [Path(line) for line in listed.splitlines() if (ROOT / line).exists()]
 
 
 def run_setup(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -156,21 +166,11 @@ def test_notices_name_every_dependency() -> None:
     assert [name for name in names(project()["dependencies"]) if name not in notice] == []
 
 
-def test_sdist_contains_the_native_sources_and_the_version(sdist: Path) -> None:
+def test_sdist_contains_the_whole_repository_and_the_version(sdist: Path, tracked: list[Path]) -> None:
+    assert len(tracked) > 100
+    assert [path for path in tracked if not (sdist / path).is_file()] == []
     for path in (ROOT / "csrc").rglob("*.*"):
         assert (sdist / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
-    for name in (
-        "README.md",
-        "LICENSE",
-        "NOTICE.md",
-        "CITATION.cff",
-        "constraints.txt",
-        "mkdocs.yml",
-        "docs/demo.jpg",
-        "seamseg/py.typed",
-        "tests/conftest.py",
-    ):
-        assert (sdist / name).is_file(), name
     assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
 
 
@@ -215,6 +215,12 @@ def test_wheel_contains_the_package_and_nothing_else(wheel: Path) -> None:
     wanted = {path.relative_to(ROOT) for path in package.rglob("*.*") if "__pycache__" not in path.parts}
     wanted |= {"seamseg" / path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml")}
     assert found == {str(path) for path in wanted}
+
+
+def test_wheel_contains_the_license_and_the_notices(wheel: Path) -> None:
+    for name in ("LICENSE", "NOTICE.md"):
+        assert _text_in(wheel, f"licenses/{name}") == (ROOT / name).read_text()
+    assert "\nLicense-Expression: BSD-3-Clause\n" in _text_in(wheel, "METADATA")
 
 
 def test_wheel_installed_without_a_compiler_runs_the_native_operators(installed: Path) -> None:
@@ -276,10 +282,21 @@ def test_dockerfile_copies_from_stages_and_files_that_exist() -> None:
         assert (ROOT / source).exists(), source
     for script in re.findall(r"scripts/\w+\.sh", text):
         assert (ROOT / script).is_file(), script
-    ignored = set((ROOT / ".dockerignore").read_text().split())
-    assert [
-        name for name in ("csrc", "configs", "seamseg", "scripts", "setup.py", "README.md") if name in ignored
-    ] == []
+
+
+def test_docker_builds_from_the_whole_repository(tracked: list[Path]) -> None:
+    # The image `wheels` also contains the source distribution.
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    anywhere = {pattern.removeprefix("**/") for pattern in patterns if pattern.startswith("**/")}
+    at_root = set(patterns) - {f"**/{pattern}" for pattern in anywhere}
+    assert "/" not in "".join(anywhere | at_root)
+    ignored = [
+        path
+        for path in tracked
+        if any(fnmatch(part, pattern) for part in path.parts for pattern in anywhere)
+        or any(fnmatch(path.parts[0], pattern) for pattern in at_root)
+    ]
+    assert ignored == []
 
 
 def test_dockerfile_has_the_versions_of_the_constraints() -> None:
