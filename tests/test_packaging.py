@@ -78,6 +78,12 @@ def tracked() -> list[Path]:
     return [Path(line) for line in listed.splitlines() if (ROOT / line).exists()]
 
 
+def stages() -> list[tuple[str, str, str]]:
+    """Base, name and instructions of each stage in the Dockerfile."""
+    text = (ROOT / "Dockerfile").read_text()
+    return re.findall(r"^FROM (\S+) AS (\S+)$(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL)
+
+
 def run_setup(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "setup.py", *arguments]
     return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -272,12 +278,12 @@ def test_package_uses_no_name_that_its_oldest_python_lacks() -> None:
 
 def test_dockerfile_copies_from_stages_and_files_that_exist() -> None:
     text = (ROOT / "Dockerfile").read_text()
-    stages: list[str] = []
-    for base, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE):
-        assert base in stages or base == "scratch" or ":" in base, base
-        stages.append(name)
-    assert stages[-1] == "cpu"
-    assert set(re.findall(r"from=([\w-]+)", text)) <= set(stages)
+    known: list[str] = []
+    for base, name, body in stages():
+        assert base in known or base == "scratch" or ":" in base, base
+        assert set(re.findall(r"from=([\w-]+)", body)) <= set(known)
+        known.append(name)
+    assert known[-1] == "cpu"
     for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
         assert (ROOT / source).exists(), source
     for script in re.findall(r"scripts/\w+\.sh", text):
@@ -299,6 +305,14 @@ def test_docker_builds_from_the_whole_repository(tracked: list[Path]) -> None:
     assert ignored == []
 
 
+def test_docker_installs_everything_before_it_copies_the_sources() -> None:
+    # A change to the sources otherwise downloads gigabytes again.
+    copying = {name for _, name, body in stages() if "COPY . ." in body}
+    assert copying == {"build-cpu", "build-cuda"}
+    assert copying & {base for base, _, _ in stages()} == set()
+    assert [name for _, name, body in stages() if "install" in body.partition("COPY . .")[2]] == []
+
+
 def test_dockerfile_has_the_versions_of_the_constraints() -> None:
     text, constraints = (ROOT / "Dockerfile").read_text(), (ROOT / "constraints.txt").read_text()
     (python,) = re.findall(r"Python (3\.\d+)", constraints)
@@ -310,18 +324,13 @@ def test_dockerfile_has_the_versions_of_the_constraints() -> None:
 
 
 def test_images_run_without_root_and_without_a_compiler() -> None:
-    stages = {
-        name: (base, body)
-        for base, name, body in re.findall(
-            r"^FROM (\S+) AS (\S+)$(.*?)(?=^FROM|\Z)", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL
-        )
-    }
+    parts = {name: (base, body) for base, name, body in stages()}
     for image in ("cpu", "cuda"):
-        base, body = stages[image]
+        base, body = parts[image]
         assert re.search(r"^USER [1-9]\d*$", body, re.MULTILINE)
-        while base in stages:
-            body += stages[base][1]
-            base = stages[base][0]
+        while base in parts:
+            body += parts[base][1]
+            base = parts[base][0]
         assert "g++" not in body
         assert 'ENTRYPOINT ["seamseg"]' in body
 
