@@ -172,6 +172,13 @@ def test_notices_name_every_dependency() -> None:
     assert [name for name in names(project()["dependencies"]) if name not in notice] == []
 
 
+def test_notices_name_the_libraries_linked_into_the_wheel_with_cuda() -> None:
+    linked = re.findall(r"lib\w+(?=\.a\b)", (ROOT / "setup.py").read_text())
+    assert linked
+    notice = (ROOT / "NOTICE.md").read_text()
+    assert [name for name in linked if name not in notice] == []
+
+
 def test_sdist_contains_the_whole_repository_and_the_version(sdist: Path, tracked: list[Path]) -> None:
     assert len(tracked) > 100
     assert [path for path in tracked if not (sdist / path).is_file()] == []
