@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,13 +36,27 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+def newest_wheel(pattern: str) -> Path | None:
+    """Wheel in dist/ that was built last, among those whose names match a pattern."""
+    found = [path for path in (ROOT / "dist").glob("seamseg-*.whl") if re.fullmatch(pattern, path.name)]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     """Newest wheel in dist/ without CUDA kernels."""
-    found = [path for path in (ROOT / "dist").glob("*.whl") if "+" not in path.name]
-    if not found:
+    found = newest_wheel(r"[^+]+")
+    if found is None:
         pytest.fail("there is no wheel in dist/: run make wheel")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    return found
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder for downloaded packages, which is deleted after the last test."""
+    folder = tmp_path_factory.mktemp("downloads")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -49,6 +64,22 @@ def environment(tmp_path: Path) -> Iterator[Path]:
     """Folder for a virtual environment, which is deleted after the test: each takes up to 7 GB."""
     yield tmp_path / "environment"
     shutil.rmtree(tmp_path / "environment", ignore_errors=True)
+
+
+def run_program(packages: list[str | Path], python: str, environment: Path, downloads: Path) -> str:
+    """Install packages into a new environment and run the program there; return its output."""
+    programs, work = environment / "bin", environment.parent / "work"
+    cached = os.environ | {"UV_CACHE_DIR": str(downloads)}
+    subprocess.run(["uv", "venv", "--quiet", "--python", python, environment], env=cached, check=True)
+    install = ["uv", "pip", "install", "--quiet", "--python", programs / "python", *packages]
+    subprocess.run(install, env=cached, check=True)
+    work.mkdir()
+    variables = {"HOME": str(environment.parent), "PATH": str(programs)}
+    command = [programs / "python", PROGRAM, work]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(environment) in done.stdout.partition("native library")[2], done.stdout
+    return done.stdout
 
 
 def test_wheel_is_named_for_manylinux_2_28(wheel: Path) -> None:
@@ -59,19 +90,20 @@ def test_wheel_is_named_for_manylinux_2_28(wheel: Path) -> None:
 @pytest.mark.parametrize("torch", TORCHES)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_installed_wheel_runs_norm_training_and_prediction(
-    wheel: Path, environment: Path, tmp_path: Path, python: str, torch: str
+    wheel: Path, environment: Path, downloads: Path, python: str, torch: str
 ) -> None:
     found = interpreter(python)
     if found is None:
         pytest.skip(f"Python {python} is not installed")
-    subprocess.run(["uv", "venv", "--quiet", "--python", found, environment], check=True)
-    programs = environment / "bin"
-    install = ["uv", "pip", "install", "--quiet", "--python", programs / "python", *TORCHES[torch], wheel]
-    subprocess.run(install, check=True)
-    (tmp_path / "work").mkdir()
-    variables = {"HOME": str(tmp_path), "PATH": str(programs)}
-    done = subprocess.run(
-        [programs / "python", PROGRAM, tmp_path / "work"], env=variables, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert str(environment) in done.stdout.partition("native library")[2], done.stdout
+    output = run_program([*TORCHES[torch], wheel], found, environment, downloads)
+    assert "built without CUDA" in output
+
+
+def test_installed_wheel_with_cuda_kernels_runs_norm_training_and_prediction(
+    environment: Path, downloads: Path
+) -> None:
+    found = newest_wheel(r".+\+cu\d+-py3-none-manylinux_2_28_\w+\.whl")
+    if found is None:
+        pytest.skip("there is no wheel with CUDA kernels in dist/: run make wheel-cuda")
+    output = run_program([*TORCHES["tested"], found], sys.executable, environment, downloads)
+    assert re.search(r"^CUDA kernels +7\.5 8\.0", output, re.MULTILINE), output
