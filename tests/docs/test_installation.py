@@ -24,6 +24,7 @@ def test_targets_of_make_and_docker_exist(text: str) -> None:
     assert docker
     assert docker <= STAGES
     named = {name for words in re.findall(r"`make ([a-z -]+)`", text) for name in words.split()}
+    assert named
     assert named <= TARGETS
 
 
@@ -37,7 +38,8 @@ def test_variables_of_the_build_are_read_by_it() -> None:
 
 def test_commands_in_containers_are_subcommands() -> None:
     commands = re.findall(r"^docker run .* seamseg(?::cuda)? (.*)$", PAGE, re.MULTILINE)
-    assert len(commands) == 2
+    commands += re.findall(r"`docker run .* seamseg(?::cuda)? (\w+)`", RELEASE)
+    assert len(commands) == 4
     for command in commands:
         parse(shlex.split(command))
 
