@@ -80,7 +80,11 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
 
 
 def build_training_loader(
-    experiment: Experiment, source: AnnotatedDataset, process: Process, position: TrainingProgress
+    experiment: Experiment,
+    source: AnnotatedDataset,
+    process: Process,
+    position: TrainingProgress,
+    tell: Callable[[str], None] | None = None,
 ) -> BatchLoader[Batch]:
     """Build the loader of the training batches of this process.
 
@@ -89,6 +93,7 @@ def build_training_loader(
         source: Training split.
         process: This rank, which gets its own share of the images.
         position: Position at which a run starts or resumes.
+        tell: Function called with a sentence on the images that are repeated; None for no report.
 
     Raises:
         SeamsegError: ``data.copy_paste`` is set, but the split has no objects with outlines.
@@ -105,6 +110,8 @@ def build_training_loader(
     )
     dataset = TrainDataset(source, transform, experiment.training.seed, _build_copy_paste(data, source))
     draws = build_image_draws(experiment, source)
+    if tell is not None and isinstance(draws, RepeatedImages):
+        tell(draws.describe())
     return assemble_training_loader(experiment, dataset, Batch.collate, source.sizes, process, position, draws)
 
 

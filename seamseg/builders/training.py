@@ -95,7 +95,7 @@ def build_trainer(
         process,
         checkpoint,
         network=build_initialized_network(experiment, categories, tell, checkpoint is None, class_weights),
-        build_loader=partial(build_training_loader, experiment, train_split, process),
+        build_loader=partial(build_training_loader, experiment, train_split, process, tell=tell),
         loss_weights=experiment.loss_weights.model_dump(),
         validation=_validation(experiment, val_split, process),
         classes=categories.to_list(),

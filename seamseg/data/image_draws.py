@@ -83,18 +83,29 @@ class RepeatedImages:
 
     Attributes:
         factors: N float64, the repeat factor r of each image.
+        rarest: Fraction of images, in (0, 1], that show the rarest class; 1 without classes.
     """
 
     def __init__(self, classes: Sequence[Sequence[int]], threshold: float) -> None:
         self.threshold = threshold
         shown = [np.unique(np.asarray(one, np.int64)) for one in classes]
         counts = np.bincount(np.concatenate([*shown, np.empty(0, np.int64)]))
+        self.rarest = counts[counts > 0].min(initial=len(shown)) / max(1, len(shown))
         factors = np.sqrt(threshold * len(shown) / counts.clip(min=1)).clip(min=1)
         self.factors = np.array([factors[one].max(initial=1) for one in shown])
         self._whole = np.floor(self.factors).astype(np.int64)
         self._fractions = self.factors - self._whole
         self._num_extra = int(self._fractions.sum())
         self.num_draws = int(self._whole.sum()) + self._num_extra
+
+    def describe(self) -> str:
+        """Say how many samples an epoch has, or why no image is repeated."""
+        if self.num_draws > len(self.factors):
+            return f"data.class_sampling=repeat: {self.num_draws:,} samples per epoch of {len(self.factors):,} images"
+        return (
+            f"data.class_sampling=repeat repeats no image: the rarest class is in {100 * self.rarest:.4g} % of the "
+            f"images, and data.repeat_threshold is {100 * self.threshold:.4g} %"
+        )
 
     def draw(self, generator: np.random.Generator) -> EpochDraws:
         """Return the images of one epoch, in ascending order."""

@@ -164,7 +164,10 @@ def test_annotation_that_does_not_list_classes_is_refused(tmp_path: Path, settin
 def test_training_loader_repeats_images_of_rare_classes_with_different_crops(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path, num_images=8, images_without_objects=range(1, 8), sizes=[(40, 56)])
     experiment = tiny_experiment(tiny.folder, REPEAT, "data.repeat_threshold=1.0", "data.random_scale=[0.5,1]")
-    loader = build_training_loader(experiment, open_training_split(experiment), rank(0), TrainingProgress())
+    told: list[str] = []
+    split = open_training_split(experiment)
+    loader = build_training_loader(experiment, split, rank(0), TrainingProgress(), told.append)
+    assert [sentence.partition(": ")[0] for sentence in told] == ["data.class_sampling=repeat"]
     assert loader.num_batches == 4, "7 images once, and image 100, the only one with things, twice: 8¹ᐟ² = 2.8"
     batches = [batch for epoch in range(6) for batch in loader.epoch(epoch)]
     shown = [pair for batch in batches for pair in zip(batch.image_ids, batch.images, strict=True)]

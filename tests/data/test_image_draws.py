@@ -72,6 +72,15 @@ def test_images_of_frequent_classes_are_drawn_once() -> None:
     assert drawn(RepeatedImages([[], []], 1.0), 0).images.tolist() == [0, 1]
 
 
+def test_repeated_images_say_how_many_samples_an_epoch_has_or_why_no_image_is_repeated() -> None:
+    classes = [[0], [0], [0, 1], [0, 0]]
+    assert RepeatedImages(classes, 1.0).describe() == "data.class_sampling=repeat: 5 samples per epoch of 4 images"
+    nothing = "data.class_sampling=repeat repeats no image: the rarest class is in 25 % of the images"
+    assert RepeatedImages(classes, 0.25).describe() == f"{nothing}, and data.repeat_threshold is 25 %"
+    assert RepeatedImages(classes, 0.001).describe() == f"{nothing}, and data.repeat_threshold is 0.1 %"
+    assert RepeatedImages([[], []], 1.0).rarest == 1
+
+
 def test_uniform_classes_draw_classes_and_their_images_equally_often() -> None:
     draws, pairs = UniformClasses(CLASSES), Counter[tuple[int, int]]()
     for seed in range(900):
