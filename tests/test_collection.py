@@ -81,7 +81,8 @@ def _tests_that_need_a_gpu(path: Path) -> Iterator[tuple[str, bool]]:
 
 # Folders whose tests do not mirror modules of the package.
 NOT_MIRRORED = {"benchmarks", "docs", "fuzz", "golden", "native", "scripts"}
-# Files that test several modules, the JavaScript of the report pages, or behavior that subcommands share.
+# Files that test several modules, the JavaScript of the report pages, behavior that subcommands share, or a check that
+# other tests use.
 ABOUT_SEVERAL = {
     "builders/test_every_setting.py",
     "cli/test_export.py",
@@ -95,6 +96,7 @@ ABOUT_SEVERAL = {
     "convert/test_damaged_exports.py",
     "data/test_odd_images.py",
     "cli/test_compile.py",
+    "export/test_tensorrt_operators.py",
     "modules/test_compile.py",
     "networks/test_ranks_equal_one.py",
     "networks/test_tasks.py",
