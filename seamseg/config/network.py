@@ -28,8 +28,8 @@ def _known_body(name: str) -> str:
     if name in BODY_NAMES or re.fullmatch(rf"{TORCHVISION}\w+", name):
         return name
     near = difflib.get_close_matches(name, BODY_NAMES, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"no such body; {hint}Choose {', '.join(BODY_NAMES)}, or torchvision:NAME")
+    hint = f"did you mean {near[0]}? Choose" if near else "choose"
+    raise ValueError(f"no such body; {hint} {', '.join(BODY_NAMES)}, or torchvision:NAME")
 
 
 BodyName = Annotated[str, AfterValidator(_known_body)]

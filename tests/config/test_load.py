@@ -54,6 +54,11 @@ def test_parse_unknown_key_without_a_similar_one_suggests_nothing() -> None:
     assert refused("xyzzy: 1") == "there is no setting xyzzy"
 
 
+def test_parse_unknown_body_names_the_nearest_or_only_all() -> None:
+    assert "no such body; did you mean resnet50? Choose resnet18, resnet34, " in refused("body: {name: resnet05}")
+    assert "no such body; choose resnet18, resnet34, " in refused("body: {name: mobilenetv2}")
+
+
 def test_parse_key_of_another_alternative_is_refused() -> None:
     assert refused("schedule: {milestones: [1]}") == "schedule.milestones does not exist for schedule.name=poly"
     sentence = refused("optimizer: {name: adamw, momentum: 0.9}")
