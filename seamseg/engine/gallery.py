@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
-from seamseg.engine.evaluate import ScoredImage
 from seamseg.metrics.analysis import WorstImage
 from seamseg.ops.collectives import gather_objects
 from seamseg.score.files import read_segmentation
@@ -18,6 +18,9 @@ from seamseg.structures import VOID, Categories, DrawnObjects
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
 from seamseg.visualization.images import Picture, denormalize, resize_picture
 from seamseg.visualization.objects import Drawn, resize_drawn
+
+if TYPE_CHECKING:  # `seamseg score` draws its sheets here, and need not wait for the whole network to be imported
+    from seamseg.engine.evaluate import ScoredImage
 
 Triple = tuple[float, float, float]
 

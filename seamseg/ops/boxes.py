@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torchvision
 from torch import Tensor
 
 from seamseg.ops import native
@@ -168,6 +167,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, max_kept: int) -> Tenso
         max_kept: Maximum number of returned boxes.
     """
     if boxes.device.type != "cpu" or boxes.dtype != torch.float32 or not native.has_values(boxes):
+        import torchvision  # takes a second, which programs that only score results would wait for in vain
+
         kept: Tensor = torchvision.ops.nms(boxes, scores, threshold)
         return kept[:max_kept]
     order = scores.sort(descending=True, stable=True).indices

@@ -38,6 +38,13 @@ def test_parser_of_no_subcommand_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True)
 
 
+def test_commands_without_networks_do_not_import_torchvision() -> None:
+    names = ["check", "compare", "convert", "make-scenes", "report", "score", "submit"]
+    build = f"[seamseg.cli.parser(name) for name in {names}]"
+    code = f"import sys, seamseg.cli; {build}; sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True)
+
+
 @pytest.mark.parametrize("subcommand", cli.SUBCOMMANDS)
 def test_help_of_a_subcommand_explains_every_argument(command: Any, subcommand: str) -> None:
     code, out, _ = command(subcommand, "--help")
