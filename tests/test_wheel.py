@@ -106,4 +106,4 @@ def test_installed_wheel_with_cuda_kernels_runs_norm_training_and_prediction(
     if found is None:
         pytest.skip("there is no wheel with CUDA kernels in dist/: run make wheel-cuda")
     output = run_program([*TORCHES["tested"], found], sys.executable, environment, downloads)
-    assert re.search(r"^CUDA kernels +7\.5 8\.0", output, re.MULTILINE), output
+    assert re.search(r"^CUDA kernels +7\.5 8\.0\+PTX ", output, re.MULTILINE), output

@@ -146,7 +146,7 @@ def _native() -> tuple[Native | None, str | None]:
         path = native.load_library()
     except NativeLibraryError as error:
         return None, str(error)
-    return Native(str(path), native.cpu_capability(), native.cuda_architectures().split()), None
+    return Native(str(path), native.cpu_capability(), list(native.cuda_architectures())), None
 
 
 def _native_rows(library: Native) -> dict[str, str]:

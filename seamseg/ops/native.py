@@ -128,9 +128,10 @@ def cpu_capability() -> str:
 
 
 @cache
-def cuda_architectures() -> str:
-    """Return the architectures of the CUDA kernels as ``"7.5 8.0 …"``; empty if they were not built."""
-    return _call_query("cuda_architectures")
+def cuda_architectures() -> tuple[str, ...]:
+    """Return the architectures of the CUDA kernels, such as ``7.5`` and ``8.0+PTX``; empty if they were not built."""
+    names = _call_query("cuda_architectures")  # separated by commas, as setup.py passes them to the compiler
+    return tuple(names.split(",")) if names else ()
 
 
 def _call_query(operator: str) -> str:

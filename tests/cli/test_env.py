@@ -33,13 +33,13 @@ def _allocator_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def built_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def built_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Set the CUDA architectures that the library reports; none by default."""
 
-    def set_architectures(architectures: str) -> None:
+    def set_architectures(*architectures: str) -> None:
         monkeypatch.setattr(native, "cuda_architectures", lambda: architectures)
 
-    set_architectures("")
+    set_architectures()
     return set_architectures
 
 
@@ -102,11 +102,11 @@ def test_env_names_automatic_choices_and_why(
     assert found["memory format"].startswith("channels last, because")
 
 
-def test_env_cuda_architectures_of_the_library_are_listed(command: Any, built_for: Callable[[str], None]) -> None:
+def test_env_cuda_architectures_of_the_library_are_listed(command: Any, built_for: Callable[..., None]) -> None:
     assert rows(command("env").out)["CUDA kernels"].startswith(NVCC_HINT)
-    built_for("7.5 8.0 12.0")
-    assert rows(command("env").out)["CUDA kernels"] == "7.5 8.0 12.0"
-    assert json.loads(command("env", "--json").out)["native"]["cuda_architectures"] == ["7.5", "8.0", "12.0"]
+    built_for("7.5", "8.0+PTX", "12.0")
+    assert rows(command("env").out)["CUDA kernels"] == "7.5 8.0+PTX 12.0"
+    assert json.loads(command("env", "--json").out)["native"]["cuda_architectures"] == ["7.5", "8.0+PTX", "12.0"]
 
 
 def test_env_gpus_are_listed_with_capability_and_memory(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

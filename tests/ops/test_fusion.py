@@ -92,9 +92,9 @@ def test_operator_passes_opcheck(num: int) -> None:
 
 
 def test_panoptic_fusion_on_a_device_without_kernels_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "cuda_architectures", lambda: "")
+    monkeypatch.setattr(native, "cuda_architectures", lambda: ())
     assert native.device_with_kernels(torch.device("cuda", 1)) == torch.device("cpu")
     assert native.device_with_kernels(torch.device("mps")) == torch.device("cpu")
-    monkeypatch.setattr(native, "cuda_architectures", lambda: "9.0")
+    monkeypatch.setattr(native, "cuda_architectures", lambda: ("9.0",))
     assert native.device_with_kernels(torch.device("cuda", 1)) == torch.device("cuda", 1)
     assert native.device_with_kernels(torch.device("cpu")) == torch.device("cpu")

@@ -114,3 +114,12 @@ def test_at_least_float32_of_half_precision_is_float32(dtype: torch.dtype) -> No
 def test_at_least_float32_of_other_types_is_the_same_tensor(dtype: torch.dtype) -> None:
     x = torch.ones(3, dtype=dtype)
     assert native.at_least_float32(x) is x
+
+
+@pytest.mark.parametrize(("built", "names"), [("", ()), ("9.0", ("9.0",)), ("7.5,8.0+PTX", ("7.5", "8.0+PTX"))])
+def test_cuda_architectures_are_those_that_the_build_names(
+    monkeypatch: pytest.MonkeyPatch, built: str, names: tuple[str, ...]
+) -> None:
+    assert "','.join(architectures)" in (ROOT / "setup.py").read_text()
+    monkeypatch.setattr(native, "_call_query", lambda operator: built)
+    assert native.cuda_architectures.__wrapped__() == names
