@@ -26,10 +26,10 @@ def add_parser(subcommands: Any) -> None:
     subcommand = subcommands.add_parser(
         "rank",
         help="order images by expected error, to label the worst first",
-        description="Predict on images without annotation and order them by the error that the model expects: the mean "
-        "of 1 - confidence over the pixels, and the expected number of wrong and missing objects. Writes "
-        f"OUT/{RANKING_FILE}, all images with their errors, and OUT/{TOP_FILE}, the paths of the first ones: a "
-        "list for `seamseg predict --write labelstudio,cvat`, whose results can be corrected in a labeling tool.",
+        description="Predict on images without annotation and order them by the error that the model expects: 1 - PQ, "
+        f"if its scores and class probabilities are exact. Writes OUT/{RANKING_FILE}, all images with their errors, "
+        f"and OUT/{TOP_FILE}, the paths of the first ones: a list for `seamseg predict --write labelstudio,cvat`, "
+        "whose results can be corrected in a labeling tool.",
     )
     add_model(subcommand)
     subcommand.add_argument(

@@ -104,7 +104,9 @@ class OutputWriter:
             elif kind == "confidence":
                 files.append(self._file(kind, image.name, ".png", lambda path: write_confidence(path, found)))
             elif kind == "ranking":
-                entries[kind] = [{"file_name": image.file_name} | asdict(expected_error(found))]
+                entries[kind] = [
+                    {"file_name": image.file_name} | asdict(expected_error(found, self.categories.num_stuff))
+                ]
             elif kind == "step":
                 files.append(
                     self._file(kind, image.name, ".png", lambda path: write_step(path, found, self.categories))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seamseg.predict.predictor import Prediction
+from seamseg.structures import VOID, Detections
 
 
 @dataclass(frozen=True)
 class ExpectedError:
-    """Expected error of one image in 0 … 1, if scores and confidences are probabilities.
+    """Expected error of one image in 0 … 1, if scores and class probabilities are exact.
 
-    This is uncertainty sampling with the least confidence (Settles, "Active Learning Literature Survey", 2009, section
-    3.1), averaged over the pixels and over the objects of the image.
+    This is uncertainty sampling (Settles, "Active Learning Literature Survey", 2009, section 3) with the error that the
+    network is scored by.
 
     Attributes:
-        expected_error: Mean of the parts that the task of the model has.
+        expected_error: 1 - the expected PQ of the image; see :func:`expected_quality`.
         pixels: Expected fraction of wrong pixels: the mean of 1 - confidence; None without class scores.
         things: Expected recognition error of the objects; see :func:`thing_error`; None without a detector.
     """
@@ -29,12 +31,85 @@ class ExpectedError:
     things: float | None
 
 
-def expected_error(found: Prediction) -> ExpectedError:
-    """Return the expected error of a prediction; of one with a confidence map, or of objects."""
+def expected_error(found: Prediction, num_stuff: int) -> ExpectedError:
+    """Return the expected error of a prediction; of one with a confidence map, or of objects.
+
+    Args:
+        found: Prediction for an image.
+        num_stuff: Number of stuff classes of the model, which are its first classes.
+    """
     pixels = None if found.confidence is None else 1 - float(found.confidence.double().mean())
     things = thing_error(found.detections.scores) if found.finds_objects else None
-    parts = [part for part in (pixels, things) if part is not None]
-    return ExpectedError(sum(parts) / max(1, len(parts)), pixels, things)
+    return ExpectedError(1 - expected_quality(found, num_stuff), pixels, things)
+
+
+def expected_quality(found: Prediction, num_stuff: int) -> float:
+    """Return the expected PQ of a prediction: the mean of its classes, as PQ is one of an image.
+
+    A stuff class counts with its expected IoU if it has a segment; in a network without a detector, so does every
+    class. A thing class counts with the probability that there is an object of it, 1 if one is predicted.
+
+    Args:
+        found: Prediction for an image.
+        num_stuff: Number of stuff classes of the model, which are its first classes.
+
+    Returns:
+        The quality in 0 … 1. Without any class: 1 if the network only finds objects, else 0.
+    """
+    qualities = list(stuff_qualities(found, num_stuff if found.finds_objects else VOID))
+    weights = [1.0] * len(qualities)
+    for category in torch.unique(found.detections.classes):
+        objects = found.detections.rows(found.detections.classes == category)
+        qualities.append(thing_quality(objects))
+        scores = objects.scores.double()
+        weights.append(1.0 if (scores > 0.5).any() else 1 - (1 - scores).prod().item())
+    if not sum(weights):
+        return 0.0 if found.semantics.has_classes else 1.0
+    return sum(quality * weight for quality, weight in zip(qualities, weights, strict=True)) / sum(weights)
+
+
+def stuff_qualities(found: Prediction, num_classes: int) -> Iterator[float]:
+    """Yield the expected IoU of every class below ``num_classes`` that has a segment.
+
+    It is the sum of the class's probability over its segment, divided by the area of the segment plus that sum over all
+    other pixels, at the resolution of the class scores.
+    """
+    if not found.semantics.has_classes:
+        return
+    rows, columns = (_valid_places(found, axis) for axis in (0, 1))
+    logits = found.semantics.logits[:, : len(rows), : len(columns)]
+    probabilities = logits.float().softmax(0)
+    segmented = found.segmentation.classes[found.segmentation.ids[rows][:, columns].long()]
+    for category in torch.unique(segmented).tolist():
+        if category < num_classes:
+            inside = segmented == category
+            agreed = probabilities[category][inside].sum().item()
+            missed = probabilities[category][~inside].sum().item()
+            yield agreed / (inside.sum().item() + missed)
+
+
+def _valid_places(found: Prediction, axis: int) -> Tensor:
+    """Return the row or column of the image at the center of each one of the class scores that is not padding."""
+    of_scores, padded = found.semantics.logits.shape[1 + axis], found.semantics.padded_size[axis]
+    centers = (torch.arange(of_scores) + 0.5) * (padded / of_scores) / found.semantics.size[axis]
+    return (centers[centers < 1] * found.segmentation.size[axis]).long()
+
+
+def thing_quality(objects: Detections) -> float:
+    """Return the expected PQ of one thing class: that of :func:`thing_error`, where TP counts with the expected IoU.
+
+    Args:
+        objects: All detections of the class before fusion; without masks, the IoU is 1.
+    """
+    scores, overlaps = objects.scores.double(), torch.ones(len(objects.scores), dtype=torch.float64)
+    if objects.has_masks:
+        probabilities = objects.masks.double().sigmoid().flatten(1)
+        inside = probabilities > 0.5
+        union = torch.where(inside, 1.0, probabilities).sum(1)
+        overlaps = (probabilities * inside).sum(1) / union
+    expected, half_doubtful = _expected_counts(scores)
+    total = expected + half_doubtful
+    return (scores * overlaps)[scores > 0.5].sum().item() / total if total else 0.0
 
 
 def thing_error(scores: Tensor) -> float:
@@ -50,9 +125,13 @@ def thing_error(scores: Tensor) -> float:
     Returns:
         The expected error in 0 … 1; 0 without detections.
     """
-    values = scores.double()
-    right, doubtful = values[values > 0.5].sum().item(), values.minimum(1 - values).sum().item()
-    return doubtful / 2 / (right + doubtful / 2) if doubtful else 0.0
+    right, half_doubtful = _expected_counts(scores.double())
+    return half_doubtful / (right + half_doubtful) if half_doubtful else 0.0
+
+
+def _expected_counts(scores: Tensor) -> tuple[float, float]:
+    """Return the expected TP, and half of the expected FP and FN."""
+    return scores[scores > 0.5].sum().item(), scores.minimum(1 - scores).sum().item() / 2
 
 
 def ranked(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
