@@ -1,4 +1,4 @@
-"""Reader of Label Studio's JSON export: brush masks, bitmasks, polygons, rectangles and ellipses on images."""
+"""Reader of Label Studio's JSON export: brush masks, bitmasks, polygons, vectors, rectangles and ellipses on images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from seamseg.convert.drawn import (
     polygon,
     rectangle,
 )
+from seamseg.convert.label_studio_vector import vector_outline
 from seamseg.data.formats.brush_rle import decode_brush
 from seamseg.data.images import LONGEST_SIDE, decode
 from seamseg.data.input_folder import IMAGE_SUFFIXES
@@ -35,8 +36,16 @@ from seamseg.structures import Size
 LATEST = "latest"
 """Value of ``--annotator`` that chooses the annotation that was changed last."""
 
-_LABELED = ("brushlabels", "bitmasklabels", "polygonlabels", "rectanglelabels", "ellipselabels", "labels")
-_UNLABELED = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
+_LABELED = (
+    "brushlabels",
+    "bitmasklabels",
+    "polygonlabels",
+    "vectorlabels",
+    "rectanglelabels",
+    "ellipselabels",
+    "labels",
+)
+_UNLABELED = ("brush", "bitmask", "polygon", "vector", "rectangle", "ellipse")
 _OPAQUE = 128
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)")
 _NUM_EXAMPLES = 5
@@ -91,8 +100,9 @@ def read_label_studio(path: Path, finder: ImageFinder, annotator: str | None = N
     undecided: list[str] = []
     for position, task in enumerate(_tasks(path)):
         where = f"{path}, task {short_text(task.get('id', position) if isinstance(task, dict) else position)}"
+        annotations = _annotations(task, where)
         name = _image_name(field(task, "data", dict, where), where)
-        done = [one for one in _annotations(task, where) if not one.get("was_cancelled")]
+        done = [one for one in annotations if not one.get("was_cancelled")]
         chosen = _choose(done, annotator)
         if not done:
             export.left_out["task(s) without annotation"] += 1
@@ -124,8 +134,8 @@ def _tasks(path: Path) -> list[Any]:
     return tasks
 
 
-def _annotations(task: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    if "annotations" not in task:
+def _annotations(task: Any, where: str) -> list[dict[str, Any]]:
+    if isinstance(task, dict) and "annotations" not in task:
         raise DataError(f"{where}: the key 'annotations' is missing; export the format JSON, not JSON-MIN")
     annotations = field(task, "annotations", list, where)
     for one in annotations:
@@ -253,8 +263,11 @@ def _outline(value: dict[str, Any], result: dict[str, Any], where: str, path: Pa
         text = field(value, "imageDataURL", str, where).rpartition(",")[2]
         return Bitmask(base64_bytes(text, f"{where}: 'imageDataURL'"), path)
     height, width = _original_size(result, where)
+    corners = vector_outline(value, where) if "vertices" in value else None
     if "points" in value:
-        return polygon([(x * width / 100, y * height / 100) for x, y in points_field(value, where)])
+        corners = points_field(value, where)
+    if corners is not None:
+        return polygon([(x * width / 100, y * height / 100) for x, y in corners])
     keys = [key for key in ("x", "y", "width", "height", "radiusX", "radiusY") if key in value]
     if keys not in (["x", "y", "width", "height"], ["x", "y", "radiusX", "radiusY"]):
         return None

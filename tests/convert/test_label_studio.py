@@ -10,12 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as run_lengths
 from support.tool_exports import converted, drawn, write_image, write_json
 
 from seamseg.convert.drawn import DrawnExport, ImageFinder
 from seamseg.convert.label_studio import read_label_studio
+from seamseg.convert.label_studio_vector import vector_outline
 from seamseg.data.formats.brush_rle import encode_brush
 from seamseg.errors import DataError
+
+EXPORTS = Path(__file__).parent / "exports"
+"""Files that the tools wrote, named after the tool and its version."""
 
 HEIGHT, WIDTH = 6, 8
 
@@ -188,6 +193,7 @@ def test_image_under_another_key_is_found_and_outside_of_the_folder_is_missing(t
     ("change", "facts"),
     [
         (lambda one: one.pop("annotations"), ["task 7", "'annotations'", "JSON-MIN"]),
+        (lambda one: (one.pop("annotations"), one.pop("data")), ["task 7", "JSON-MIN"]),
         (lambda one: one.pop("data"), ["task 7", "'data'"]),
         (lambda one: one["data"].clear(), ["task 7", "image"]),
         (lambda one: one["annotations"][0].pop("result"), ["task 7", "'result'"]),
@@ -269,3 +275,102 @@ def test_bitmasks_are_opaque_where_the_object_is(tmp_path: Path) -> None:
 def test_damaged_bitmasks_are_errors(tmp_path: Path, url: Any, problem: str) -> None:
     with pytest.raises(DataError, match=rf"task 7, region 'r1'.*{problem}"):
         converted(read(tmp_path, task(annotation(region("bitmasklabels", "car", imageDataURL=url)))), tmp_path)
+
+
+def test_export_of_label_studio_1_23_2_is_read(tmp_path: Path) -> None:
+    """The first five areas were imported as a prediction and submitted in the browser, the last two were drawn there.
+
+    The second brush stroke is thinner than a pixel, so it covers no pixel by half. The bitmask brush has a radius of
+    ten pixels.
+    """
+    write_image(tmp_path / "small.png", (16, 24))
+    (image,) = read_label_studio(EXPORTS / "label_studio_1.23.2.json", ImageFinder(tmp_path)).images
+    assert (image.name, image.size) == ("small.png", (16, 24))
+    masks = [run_lengths.decode(shape.counts((16, 24))) for shape in image.shapes]
+    assert [(shape.label, int(mask.sum())) for shape, mask in zip(image.shapes, masks, strict=True)] == [
+        ("b-car", 20),
+        ("v-car", 29),
+        ("r-car", 12),
+        ("e-car", 26),
+        ("p-car", 10),
+        ("b-car", 0),
+        ("m-car", 374),
+    ]
+    assert [row[:8] for row in rows_of(masks[0], 6)] == [
+        "........",
+        ".######.",
+        ".##..##.",
+        ".##..##.",
+        ".######.",
+        "........",
+    ]
+    assert [row[8:17] for row in rows_of(masks[1], 8)] == [
+        ".........",
+        ".######..",
+        ".#######.",
+        ".#######.",
+        ".#####...",
+        ".###.....",
+        ".#.......",
+        ".........",
+    ]
+
+
+def rows_of(mask: Any, number: int) -> list[str]:
+    return ["".join(".#"[pixel] for pixel in row) for row in mask[:number]]
+
+
+def vertex(x: float, y: float, name: str, before: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"x": x, "y": y, "id": name, "isBezier": bool(more)} | ({"prevPointId": before} if before else {}) | more
+
+
+def outline(*vertices: Any, closed: bool = True) -> list[tuple[float, float]] | None:
+    return vector_outline({"vertices": list(vertices), "closed": closed}, "here")
+
+
+def test_closed_vector_follows_the_names_of_its_vertices() -> None:
+    """A vertex that was inserted later comes last in the list."""
+    a, b, c = vertex(0, 0, "a", "c"), vertex(4, 0, "b", "d"), vertex(4, 4, "c", "b")
+    assert outline(a, b, c, vertex(2, 1, "d", "a")) == [(0, 0), (2, 1), (4, 0), (4, 4)]
+    unnamed: list[dict[str, Any]] = [{"x": 0, "y": 0}, {"x": 4, "y": 0}, {"x": 4, "y": 4}]
+    assert outline(*unnamed) == [(0, 0), (4, 0), (4, 4)]
+
+
+def test_open_and_branching_vectors_have_no_area() -> None:
+    a, b, c = vertex(0, 0, "a"), vertex(4, 0, "b", "a"), vertex(4, 4, "c", "b")
+    assert outline(a, b, c, closed=False) is None
+    assert outline(a, b, c, vertex(0, 4, "d", "b")) is None  # of a skeleton
+    assert outline() is None
+    assert outline(vertex(0, 0, "a", "b"), vertex(4, 0, "b", "a"), vertex(4, 4, "c", "?")) is None
+
+
+def test_curved_edges_of_a_vector_are_bezier_curves() -> None:
+    """Control points at a third and two thirds of an edge make it straight; the middle is the mean of 1, 3, 3 and 1."""
+    a = vertex(0, 0, "a", "b", controlPoint2={"x": 3, "y": 0})
+    b = vertex(9, 0, "b", "a", controlPoint1={"x": 6, "y": 8}, controlPoint2={"x": 9, "y": 9})
+    corners = outline(a, b)
+    assert corners is not None
+    assert len(corners) == 32
+    assert corners[8] == pytest.approx((4.5, 3))
+    # The way back has no control point at its end, so Label Studio takes one at 0.3 of the edge.
+    assert corners[24] == pytest.approx((9 / 8 + 27 / 8 + 3 * 2.7 / 8, 27 / 8))
+
+
+@pytest.mark.parametrize("wrong", [5, [1, 2], {"x": 1}, {"x": 1, "y": "2"}, {"x": 1, "y": float("inf")}])
+def test_malformed_vertex_of_a_vector_is_an_error(wrong: Any) -> None:
+    with pytest.raises(DataError, match="here"):
+        outline(vertex(0, 0, "a"), wrong)
+    curved = vertex(0, 0, "a", controlPoint2=wrong)
+    with pytest.raises(DataError, match="here"):
+        outline(curved, vertex(9, 0, "b", "a"))
+
+
+def test_vectors_are_polygons_and_open_ones_are_counted(tmp_path: Path) -> None:
+    square = [(0, 0), (50, 0), (50, 50), (0, 50)]
+    vertices = [vertex(x, y, str(n), str((n - 1) % 4)) for n, (x, y) in enumerate(square)]
+    closed = region("vectorlabels", "car", vertices=vertices, closed=True)
+    line = region("vectorlabels", "car", 2, vertices=vertices[:2], closed=False)
+    export = read(tmp_path, task(annotation(closed, line)))
+    assert export.left_out == {"result(s) of type 'vectorlabels' without an area": 1}
+    data, _ = converted(export, tmp_path)
+    assert drawn(data) == [*["cccc...."] * 3, *["........"] * 3]
