@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,21 @@ def test_files_are_readable_by_labelme(source: Path) -> None:
     )
     file = label_file.LabelFile(str(path))
     assert [one["label"] for one in file.shapes] == ["car"]
+
+
+def test_file_of_labelme_6_3_1_is_read(tmp_path: Path) -> None:
+    """The file has a shape of every type; labelme opened it and saved it again.
+
+    Areas are those of labelme's ``shapes_to_label``, which also colors the pixels that an outline passes through.
+    """
+    write_image(tmp_path / "a.jpg", (192, 384))
+    shutil.copy(Path(__file__).parent / "exports/labelme_6.3.1.json", tmp_path / "a.json")
+    export = read_labelme(tmp_path, ImageFinder(tmp_path), tmp_path / "unpacked")
+    lines = dict.fromkeys(("line", "linestrip", "point", "points"), 1)
+    assert export.left_out == {f"shape(s) of type {kind!r}": number for kind, number in lines.items()}
+    data, _ = converted(export, tmp_path)
+    areas = np.bincount(np.asarray(data.read_annotation(0).ids).ravel())[1:]
+    of_labelme = np.array([1681, 1248, 1612, 443, 1031])  # rectangle, circle, group of polygons, mask, turned rectangle
+    assert areas[3] == of_labelme[3]
+    assert (areas <= of_labelme).all()
+    assert (areas > 0.9 * of_labelme).all()
