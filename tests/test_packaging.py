@@ -320,6 +320,14 @@ def test_docker_installs_everything_before_it_copies_the_sources() -> None:
     assert [name for _, name, body in stages() if "install" in body.partition("COPY . .")[2]] == []
 
 
+def test_docker_images_share_one_installation_of_torch() -> None:
+    # Its libraries take 5.8 GB: two stages that install it download and store it twice.
+    installing = [name for _, name, body in stages() if re.search(r"^RUN pip install .*\btorch\b", body, re.MULTILINE)]
+    assert installing == ["torch"]
+    bases = {name: base for base, name, _ in stages()}
+    assert (bases["tools"], bases["run"]) == ("torch", "torch")
+
+
 def test_dockerfile_has_the_versions_of_the_constraints() -> None:
     text, constraints = (ROOT / "Dockerfile").read_text(), (ROOT / "constraints.txt").read_text()
     (python,) = re.findall(r"Python (3\.\d+)", constraints)
