@@ -70,9 +70,12 @@ def is_part(path: Path, of: Path | None = None) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the temporary files that killed processes left behind; no process may be writing to the folder."""
+    """Remove the temporary files that killed processes left behind; no process may be writing to the folder.
+
+    Temporary folders stay: :func:`atomic_directory` removes its own.
+    """
     for path in folder.iterdir():
-        if is_part(path):
+        if is_part(path) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from seamseg.data.image_rows import ImageRows
 from seamseg.data.images import has_twelve_bits
 from seamseg.errors import BrokenImageError
-from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
 from seamseg.predict.images import InputImage, read_large, read_within_limit
@@ -111,10 +110,12 @@ def _predict_share(
             dark.append(image.file_name)
         return pixels
 
-    def write(found: Predicted[InputImage]) -> tuple[InputImage, ItemOutput]:
+    def write(found: Predicted[InputImage]) -> InputImage:
         if found.rows is not None and found.rows.has_twelve_bits:
             dark.append(found.source.file_name)
-        return found.source, writer.write(found.source, found.picture, found.prediction)
+        # Recorded here, because this thread learns of it only after the next image, which can take minutes in tiles.
+        job.folder.note(found.source, writer.write(found.source, found.picture, found.prediction))
+        return found.source
 
     def track(image: InputImage, found: Prediction) -> Prediction:
         return found if tracker is None else tracker.track(image.name, found)
@@ -123,8 +124,7 @@ def _predict_share(
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
         job = replace(job, on_tile=lambda done, total: advance(number + len(broken), f"tile {done} of {total}"))
         results = overlapped(job, share, read, write, skip, track)
-        for number, (image, written) in enumerate(results, start=kept + 1):
-            job.folder.note(image, written)
+        for number, image in enumerate(results, start=kept + 1):
             advance(number + len(broken), image.path.name)
     return broken, dark
 

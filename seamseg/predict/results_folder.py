@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.formats.vipseg import framed, write_videos
 from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.errors import OutputError
-from seamseg.io.files import atomic_write, is_part, part_path, write_text
+from seamseg.io.files import atomic_write, is_part, part_path, remove_parts, write_text
 from seamseg.io.journal import ItemOutput, Journal, JournalItem, fingerprint_of
-from seamseg.predict.outputs import Named, OutputKind
+from seamseg.predict.outputs import OUTPUT_KINDS, Named, OutputKind
 from seamseg.predict.pre_annotations import (
     cvat_categories,
     cvat_labels,
@@ -93,6 +94,7 @@ class ResultsFolder:
     rank: int = 0
     is_tracked: bool = False
     _journal: Journal | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
         self.path = self.path.absolute()
@@ -123,6 +125,7 @@ class ResultsFolder:
                 journal.absorb(other)
             path.unlink()
         self._journal = journal
+        self._remove_parts()
         return {image.name for image in images if journal.holds(image)}
 
     def holds(self, image: Predictable) -> bool:
@@ -136,14 +139,15 @@ class ResultsFolder:
             self._journal = self._open(self._journal_path)
 
     def note(self, image: Predictable, written: ItemOutput) -> None:
-        """Record a finished image.
+        """Record a finished image. Threads may call this at the same time.
 
         Args:
             image: Image or frame.
             written: Its files, and its entries of the JSON files.
         """
-        assert self._journal is not None, "the folder is not open"
-        self._journal.append(image, written)
+        with self._lock:
+            assert self._journal is not None, "the folder is not open"
+            self._journal.append(image, written)
 
     def invalidate(self, names: Iterable[str]) -> None:
         """Record that finished images have to be predicted again, also if this run is interrupted before that.
@@ -157,9 +161,10 @@ class ResultsFolder:
 
     def close(self) -> None:
         """Close the journal, so that other processes may use the folder."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
 
     def finish(self, images: Sequence[Predictable], unreadable: Sequence[Unreadable], info: Mapping[str, Any]) -> None:
         """Write the JSON files, with the entries of one image in memory at a time.
@@ -279,6 +284,13 @@ class ResultsFolder:
                     if self._contains(file):
                         file.unlink(missing_ok=True)
                 journal.remove()
+
+    def _remove_parts(self) -> None:
+        """Remove the temporary files of killed processes, also those of images that are no longer part of the run."""
+        remove_parts(self.path)
+        for kind in OUTPUT_KINDS:
+            for folder, _, _ in os.walk(self.path / kind):
+                remove_parts(Path(folder))
 
     def _remove_lists(self) -> None:
         """Remove the JSON files, which only exist while the run is complete."""

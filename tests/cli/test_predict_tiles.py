@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.command_processes import environment, in_two_processes
 from support.folder_files import visible_files
+from support.signal_in_tiles import signal_in_tiles
 from support.tiny_experiment import narrow_body
 
 import seamseg
@@ -135,6 +140,37 @@ def test_predict_tiles_resumes_only_with_the_same_tiles(
             assert "3 of them in an earlier run" in command(*words, *other, "--resume").out
         else:
             assert "options" in refuses(*words, *other, "--resume")
+
+
+KILLED = """
+import pathlib, signal, sys, seamseg.cli
+from support.signal_in_tiles import signal_in_tiles
+from support.tiny_experiment import narrow_body
+with narrow_body(), signal_in_tiles(signal.SIGKILL, (64, 140), pathlib.Path(sys.argv[1]), "a"):
+    seamseg.cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+def test_predict_tiles_interrupted_in_an_image_resumes_in_two_processes_with_equal_results(
+    command: Any, out: Path, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C, then SIGKILL while the tiles of the second image are computed; then torchrun shares the rest."""
+    folder, journal = tmp_path / "out", tmp_path / "out" / ".predictions.journal"
+    words = [*map(str, ("predict", run_dir, input_images, folder)), "--write", KINDS, *TILES, "--batch-size", "2"]
+    with signal_in_tiles(signal.SIGINT, SIZES["b.tif"], journal, "a"):
+        result = command(*words, "--device", "cpu")
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "seamseg: interrupted"
+    killed = [sys.executable, "-c", KILLED, str(journal), *words, "--resume", "--device", "cpu"]
+    assert subprocess.run(killed, env=environment(), check=False).returncode == -signal.SIGKILL
+    finished = {f"{kind}/a.{'jpg' if kind == 'overlay' else 'png'}" for kind in ("overlay", "panoptic", "semantic")}
+    assert visible_files(folder).keys() == finished
+    first, other = in_two_processes(tmp_path, [[*words, "--resume"]] * 2)
+    assert "3 images segmented (1 of them in an earlier run)" in first[0]
+    assert other == ("", "")
+    assert visible_files(folder) == visible_files(out)
+    assert [path.name for path in folder.rglob(".*")] == [journal.name]
 
 
 def test_predict_tiles_of_a_video_writes_all_frames(command: Any, run_dir: Path, tmp_path: Path) -> None:

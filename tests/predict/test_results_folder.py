@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from seamseg.io.files import part_path
 from seamseg.io.journal import ItemOutput
+from seamseg.io.workers import ordered_map
 from seamseg.predict.images import InputImage
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.structures import Categories, Category, Unreadable
@@ -100,6 +102,34 @@ def test_resume_after_killed_ranks_keeps_the_images_of_all_ranks(tmp_path: Path)
     single = opened(path)
     assert single.begin("resume", images) == {"0", "1"}
     single.close()
+
+
+def test_begin_removes_temporary_files_of_killed_processes(tmp_path: Path) -> None:
+    images, path = input_images(tmp_path, 1), tmp_path / "out"
+    (rank,) = joined_ranks(path, images, 1)
+    write(rank, images[0])
+    rank.close()
+    (path / "overlay" / "deep").mkdir(parents=True)
+    left = [part_path(path / "panoptic.json", unique=True), part_path(path / "overlay" / "deep" / "gone.jpg")]
+    for part in left:
+        part.write_bytes(b"x")
+    foreign = part_path(path / "report", unique=True)
+    foreign.mkdir()
+    again = opened(path)
+    assert again.begin("resume", images) == {"0"}
+    again.close()
+    assert not any(part.exists() for part in left)
+    assert foreign.is_dir()
+
+
+def test_note_from_several_threads_records_every_image(tmp_path: Path) -> None:
+    images, path = input_images(tmp_path, 200), tmp_path / "out"
+    (folder,) = joined_ranks(path, images, 1)
+    assert len(list(ordered_map(lambda image: write(folder, image), images, threads=4, ahead=8))) == 200
+    folder.close()
+    again = opened(path)
+    assert len(again.begin("resume", images)) == 200
+    again.close()
 
 
 def test_finish_with_instances_and_unreadable_images_writes_their_json_files(tmp_path: Path) -> None:
