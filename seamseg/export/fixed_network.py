@@ -346,8 +346,9 @@ class ExportableNet(nn.Module):
 class FixedPooler:
     """Pool features of images like a :class:`RoIPooler`, with shapes that do not depend on the boxes.
 
-    All boxes are sampled from all levels before the level of each box is selected, because the number of boxes per
-    level depends on the image.
+    The number of boxes per level depends on the image, so all levels become one map, from which all boxes are sampled
+    at once. The levels are stacked from top to bottom. Each is surrounded by a copy of its outermost pixels, because
+    positions up to half a pixel outside of a level read its border.
 
     Args:
         pooler: Pooler with the output size.
@@ -357,28 +358,40 @@ class FixedPooler:
 
     def __init__(self, pooler: RoIPooler, levels: Sequence[Tensor], size: Size | None) -> None:
         self.pooler, self.levels, self.size = pooler, levels[: pooler.num_levels], size
+        width = self.levels[0].shape[3]
+        self._stacked = torch.cat(
+            [functional.pad(_bordered(level), (0, width - level.shape[3])) for level in self.levels], dim=2
+        )
 
     def __call__(self, boxes: Tensor) -> Tensor:
         """Return N·R×C×output×output features of N×R×4 boxes."""
         rows = boxes.flatten(0, 1)
         images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
-        rois, level_of = _rois(rows, images), self.pooler.level_of(rows)[:, None, None, None]
-        features = self._sample(0, rois, self.pooler.output_size)
+        rois, level_of, top = _rois(rows, images), self.pooler.level_of(rows)[:, None], 1
+        chosen = self._in_level(0, rois) + rois.new_tensor([0, 1, 1, 1, 1])
         for index in range(1, len(self.levels)):
-            sampled = self._sample(index, rois, self.pooler.output_size)
-            features = torch.where(level_of == index, sampled, features)
-        return features
+            top += self.levels[index - 1].shape[2] + 2
+            image, x0, y0, x1, y1 = self._in_level(index, rois).unbind(1)
+            stacked = torch.stack([image, x0 + 1, y0 + top, x1 + 1, y1 + top], dim=1)
+            chosen = torch.where(level_of == index, stacked, chosen)
+        return sample_rois(self._stacked, chosen, self.pooler.output_size)
 
     def at_points(self, points: Tensor, image_index: Tensor) -> Tensor:
         """Return R×P×C features of the finest level at R×P×2 points, given the image of each of R rows."""
-        features = self._sample(0, _rois(*as_boxes(points, image_index)), 1)
+        features = sample_rois(self.levels[0], self._in_level(0, _rois(*as_boxes(points, image_index))), 1)
         return features.reshape(*points.shape[:2], self.levels[0].shape[1])
 
-    def _sample(self, index: int, rois: Tensor, output_size: int) -> Tensor:
-        level = self.levels[index]
-        y, x, *_ = [0.5**index / FINEST_STRIDE] * 2 if self.size is None else level_scale(level, self.size)
+    def _in_level(self, index: int, rois: Tensor) -> Tensor:
+        """Return R×5 regions of images in pixels of a level."""
+        y, x, *_ = [0.5**index / FINEST_STRIDE] * 2 if self.size is None else level_scale(self.levels[index], self.size)
         center = rois.new_tensor([0, 0.5, 0.5, 0.5, 0.5])
-        return sample_rois(level, (rois - center) * rois.new_tensor([1, x, y, x, y]) + center, output_size)
+        return (rois - center) * rois.new_tensor([1, x, y, x, y]) + center
+
+
+def _bordered(level: Tensor) -> Tensor:
+    """Return an N×C×h×w level as N×C×(h+2)×(w+2), surrounded by a copy of its outermost pixels."""
+    level = torch.cat([level[:, :, :1], level, level[:, :, -1:]], dim=2)
+    return torch.cat([level[..., :1], level, level[..., -1:]], dim=3)
 
 
 def _rois(boxes: Tensor, images: Tensor) -> Tensor:
