@@ -247,6 +247,7 @@ def test_error_while_reading_rows_is_raised(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.manual
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kinds", "most"), [("panoptic,instances", 30), ("overlay,panoptic,instances", 60)])
 def test_predict_of_a_hundred_megapixels_uses_the_documented_memory(tmp_path: Path, kinds: str, most: float) -> None:
     """A tile of 1024×1024 pixels is reduced to the 64×64 of the tiny network, as only the other memory counts."""
