@@ -25,6 +25,7 @@ log=$(python -c "from setuptools.build_meta import build_sdist; print(build_sdis
     exit 1
 }
 sdist=${log##*$'\n'}
+rm -rf seamseg.egg-info # otherwise, the checkout reports the version with +cu…
 mkdir -p dist
 [ -n "$SEAMSEG_LOCAL_VERSION" ] || cp "$folder/$sdist" dist/
 if [ "${1:-}" = --sdist ]; then
