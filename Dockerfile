@@ -5,9 +5,9 @@
 #   docker build --target wheels --output dist .
 #   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" seamseg predict MODEL IMAGES OUT
 #
-# Docker needs BuildKit for it, its default since 23.0; `buildah build` and `podman build` do without a daemon. The image `cpu` has
-# 6.3 GB, of which PyTorch with its CUDA libraries takes 5.8 GB: PIP_EXTRA_INDEX_URL, a build argument, may name PyTorch's index of
-# CPU builds. The tests check the versions and names in this file; continuous integration does not build it.
+# Docker builds this file with BuildKit, its default since 23.0; `buildah build` and `podman build` need no daemon. The image
+# `cpu` takes 6.3 GB, of which 5.8 GB are PyTorch and its CUDA libraries. The build argument PIP_EXTRA_INDEX_URL may name
+# PyTorch's index of CPU builds, which are smaller. The tests check the versions and names in this file; continuous integration does not build it.
 
 FROM python:3.11-slim-bookworm AS torch
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CONSTRAINT=/constraints.txt

@@ -19,7 +19,7 @@ from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
 from seamseg.visualization.images import Picture, denormalize, resize_picture
 from seamseg.visualization.objects import Drawn, resize_drawn
 
-if TYPE_CHECKING:  # `seamseg score` draws its sheets here, and need not wait for the whole network to be imported
+if TYPE_CHECKING:  # `seamseg score` draws its sheets here, and must not wait until the network is imported
     from seamseg.engine.evaluate import ScoredImage
 
 Triple = tuple[float, float, float]

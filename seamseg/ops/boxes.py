@@ -167,7 +167,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, max_kept: int) -> Tenso
         max_kept: Maximum number of returned boxes.
     """
     if boxes.device.type != "cpu" or boxes.dtype != torch.float32 or not native.has_values(boxes):
-        import torchvision  # takes a second, which programs that only score results would wait for in vain
+        import torchvision  # takes a second to import, and scoring results never needs it
 
         kept: Tensor = torchvision.ops.nms(boxes, scores, threshold)
         return kept[:max_kept]

@@ -44,10 +44,11 @@ def expected_error(found: Prediction, num_stuff: int) -> ExpectedError:
 
 
 def expected_quality(found: Prediction, num_stuff: int) -> float:
-    """Return the expected PQ of a prediction: the mean of its classes, as PQ is one of an image.
+    """Return the expected PQ of one image, the weighted mean of the qualities of its classes.
 
-    A stuff class counts with its expected IoU if it has a segment; in a network without a detector, so does every
-    class. A thing class counts with the probability that there is an object of it, 1 if one is predicted.
+    Stuff classes with a segment have their expected IoU and weight 1; without a detector, all classes are treated so.
+    Thing classes have the quality of :func:`thing_quality`, weighted by the probability that the image shows an object
+    of the class, or by 1 if an object is predicted.
 
     Args:
         found: Prediction for an image.
@@ -89,7 +90,7 @@ def stuff_qualities(found: Prediction, num_classes: int) -> Iterator[float]:
 
 
 def _valid_places(found: Prediction, axis: int) -> Tensor:
-    """Return the row or column of the image at the center of each one of the class scores that is not padding."""
+    """Return the image row or column under the center of each row or column of class scores, without padding."""
     of_scores, padded = found.semantics.logits.shape[1 + axis], found.semantics.padded_size[axis]
     centers = (torch.arange(of_scores) + 0.5) * (padded / of_scores) / found.semantics.size[axis]
     return (centers[centers < 1] * found.segmentation.size[axis]).long()
@@ -103,7 +104,7 @@ def thing_quality(objects: Detections) -> float:
     """
     scores, overlaps = objects.scores.double(), torch.ones(len(objects.scores), dtype=torch.float64)
     if objects.has_masks:
-        probabilities = objects.masks.double().sigmoid().flatten(1)
+        probabilities = objects.masks.float().sigmoid().flatten(1)
         inside = probabilities > 0.5
         union = torch.where(inside, 1.0, probabilities).sum(1)
         overlaps = (probabilities * inside).sum(1) / union
