@@ -5,11 +5,11 @@ python scripts/compare_settings.py train scripts/comparisons/scenes_causes.yaml 
 python scripts/compare_settings.py table scripts/comparisons/scenes_causes.yaml
 
 A comparison file names the `config`, the `seeds`, overrides for all trainings (`common`), and `changes`: a list of
-overrides by name. `train` keeps the scores of every finished training in the JSON file beside the comparison file, from
-which `table` compares a change with the config over the seeds that both have been trained with. Intervals are those of
-`seamseg compare`: over the images and the runs. `train` skips what is in the JSON file and resumes what is not
-finished, so run it again after an interruption. A training has one thread, so that its CPU time hardly depends on what
-else the computer does.
+overrides by name. What has no setting is in `exchanges`, names of pieces of scripts/exchange.py. `train` keeps the
+scores of every finished training in the JSON file beside the comparison file, from which `table` compares a change with
+the config over the seeds that both have been trained with. Intervals are those of `seamseg compare`: over the images
+and the runs. `train` skips what is in the JSON file and resumes what is not finished, so run it again after an
+interruption. A training has one thread, so that its CPU time hardly depends on what else the computer does.
 """
 
 from __future__ import annotations
@@ -46,19 +46,26 @@ class Comparison:
         seeds: Seeds of the trainings with each change.
         common: Overrides of all trainings.
         changes: Overrides of the trainings by name.
+        exchanges: Those of the changes that replace a piece of :mod:`scripts.exchange` instead.
     """
 
     config: str
     seeds: list[int]
     common: list[str]
     changes: dict[str, list[str]]
+    exchanges: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, file: Path) -> Comparison:
         """Read a comparison file."""
         content = yaml.safe_load(file.read_text())
-        changes = {CONFIG_ITSELF: [], **content["changes"]}
-        return cls(content["config"], content["seeds"], content.get("common", []), changes)
+        exchanges = content.get("exchanges", [])
+        changes = {CONFIG_ITSELF: [], **content["changes"], **{piece: [] for piece in exchanges}}
+        return cls(content["config"], content["seeds"], content.get("common", []), changes, frozenset(exchanges))
+
+    def program(self, name: str) -> list[str]:
+        """Return the arguments of Python that run the `seamseg` command with this change."""
+        return ["scripts.exchange", name] if name in self.exchanges else ["seamseg"]
 
     def run_folder(self, runs: Path, name: str, seed: int) -> Path:
         """Return the folder of one training; its name has no suffix, so that files beside it can have one."""
@@ -132,26 +139,26 @@ def parse_arguments() -> argparse.Namespace:
 
 def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, seed: int) -> dict[str, Any]:
     """Train one network, unless it is finished, score it on the validation split, and return :func:`summary_of` it."""
-    run = comparison.run_folder(runs, name, seed)
+    run, program = comparison.run_folder(runs, name, seed), comparison.program(name)
     settings = [*comparison.common, *comparison.changes[name], f"training.seed={seed}"]
     time = run.with_suffix(".time.json")
     if not time.exists():
         arguments = ["train", comparison.config, f"data.root={data}", *settings, "--device", "cpu"]
-        seconds = run_seamseg([*arguments, "--run-dir", str(run), "--auto-resume"], run)
+        seconds = run_module([*program, *arguments, "--run-dir", str(run), "--auto-resume"], run)
         time.write_text(json.dumps(seconds))
     scores = run.with_suffix(".json")
     if not scores.exists():
         arguments = ["evaluate", str(run), "--data", str(data), "--split", "val", "--json", str(scores)]
-        run_seamseg([*arguments, "--device", "cpu"], run)
+        run_module([*program, *arguments, "--device", "cpu"], run)
     return summary_of(run)
 
 
-def run_seamseg(arguments: Sequence[str], run: Path) -> float:
-    """Run a command with one thread and its output in a log beside the run folder; return its CPU time in seconds."""
+def run_module(arguments: Sequence[str], run: Path) -> float:
+    """Run a module with one thread and its output in a log beside the run folder; return its CPU time in seconds."""
     run.parent.mkdir(parents=True, exist_ok=True)
     log = run.with_suffix(".log")
     with log.open("a") as file:
-        command = [sys.executable, "-m", "seamseg", *arguments]
+        command = [sys.executable, "-m", *arguments]
         process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file, stderr=file)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
