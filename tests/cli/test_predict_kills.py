@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support.command_processes import COMMAND, environment
+from support.command_processes import Command
 
 KINDS = "overlay,panoptic,semantic,instances,raw"
 NUM_IMAGES, NUM_KILLS = 40, 3
 SECONDS = 120
 
 
-def start(run_dir: Path, input_images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    arguments = ["predict", run_dir, input_images, out, "--write", KINDS, "--device", "cpu", *options]
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(run_dir: Path, input_images: Path, out: Path, *options: str) -> Command:
+    return Command("predict", run_dir, input_images, out, "--write", KINDS, "--device", "cpu", *options)
 
 
 def num_written(out: Path) -> int:
     return len([path for path in (out / "raw").glob("*.npz") if not path.name.startswith(".")])
 
 
-def kill_after(process: subprocess.Popen[str], out: Path, number: int) -> None:
+def kill_after(process: Command, out: Path, number: int) -> None:
     """Kill the process as soon as `number` images are written, while it works on others."""
     latest = time.monotonic() + SECONDS
     while num_written(out) < number:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < latest, f"{num_written(out)} of {number} images"
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -55,8 +51,8 @@ def test_predict_killed_and_resumed_gives_the_same_files(run_dir: Path, tmp_path
         cv2.imwrite(str(input_images / f"{number:02}.png"), pixels)
     (input_images / "broken.jpg").write_bytes(b"broken")
     with start(run_dir, input_images, tmp_path / "calm") as calm:
-        stdout, _ = calm.communicate(timeout=SECONDS)
-        assert calm.returncode == 3, stdout
+        output = calm.communicate()
+        assert calm.returncode == 3, output
     killed = tmp_path / "killed"
     for kill in range(NUM_KILLS):
         with start(run_dir, input_images, killed, *(["--resume"] if kill else [])) as process:
@@ -65,8 +61,8 @@ def test_predict_killed_and_resumed_gives_the_same_files(run_dir: Path, tmp_path
         images = [path for path in (killed / "panoptic").glob("*.png") if not path.name.startswith(".")]
         assert all(cv2.imread(os.fspath(path)) is not None for path in images), "existing files are complete"
     with start(run_dir, input_images, killed, "--resume") as last:
-        stdout, _ = last.communicate(timeout=SECONDS)
-    assert last.returncode == 3, stdout
+        stdout, err = last.communicate()
+    assert last.returncode == 3, err
     before = int(stdout.split(f"{NUM_IMAGES} images segmented (")[1].split(" of them in an earlier run")[0])
     assert NUM_IMAGES // 2 < before < NUM_IMAGES
     found, truth = contents(killed), contents(tmp_path / "calm")

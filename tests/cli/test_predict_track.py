@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.command_processes import COMMAND, environment
+from support.command_processes import Command
 
 from seamseg.data.png import read_panoptic_png
 from seamseg.predict import pipeline
@@ -222,13 +219,11 @@ def test_predict_track_killed_process_is_resumed_to_the_same_files(
 ) -> None:
     assert command("predict", run_dir, video_path, tmp_path / "whole", "--track").code == 0
     out = tmp_path / "killed"
-    arguments = [*COMMAND, "predict", str(run_dir), str(video_path), str(out), "--track", "--device", "cpu"]
-    with subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with Command("predict", run_dir, video_path, out, "--track", "--device", "cpu") as process:
         latest = time.monotonic() + 120
         while not list(out.glob("panoptic/street/*.png")) and process.poll() is None and time.monotonic() < latest:
             time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.kill()
     assert command("predict", run_dir, video_path, out, "--track", "--resume").code == 0
     assert contents(out) == contents(tmp_path / "whole")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.command_processes import COMMAND, environment
+from support.command_processes import Command
 from support.full_disk import file_size_limit
 
 from seamseg.predict import pipeline
@@ -212,14 +210,13 @@ def test_predict_video_killed_run_is_resumed_to_the_same_files(command: Any, run
     video_path, out = tmp_path / "street.mp4", tmp_path / "out"
     write_video(video_path, 60)
     assert command("predict", run_dir, video_path, tmp_path / "whole").code == 0
-    start = [*COMMAND, "predict", *map(str, (run_dir, video_path, out)), "--device", "cpu"]
-    with subprocess.Popen(start, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+    with Command("predict", run_dir, video_path, out, "--device", "cpu") as process:
         latest = time.monotonic() + SECONDS
         while len(list(out.glob("panoptic/0*.png"))) < 20:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < latest
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
     result = command("predict", run_dir, video_path, out, "--resume")
     assert 10 < int(result.out.split("(")[1].split(" of")[0]) < 60, result
     assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")

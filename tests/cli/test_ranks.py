@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from support.command_processes import COMMAND, environment, in_two_processes
+from support.command_processes import in_two_processes, run
 from support.folder_files import visible_files
 from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
@@ -21,7 +20,7 @@ def test_two_processes_only_rank_0_writes_and_prints(tmp_path: Path) -> None:
     data = write_tiny_splits(tmp_path / "data", num_val=3)
     config = write_tiny_config(tmp_path / "tiny.yaml", data, *OVERRIDES)
     runs = [tmp_path / "run0", tmp_path / "run1"]
-    output = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(run)] for run in runs])
+    output = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(folder)] for folder in runs])
     assert {"config.yaml", "metrics.jsonl", "model.safetensors"} <= {path.name for path in runs[0].iterdir()}
     assert output[0][1].count("epoch 1: PQ ") == output[0][1].count("seed 0; settings") == 1
     assert not runs[1].exists()
@@ -36,8 +35,7 @@ def test_two_processes_only_rank_0_writes_and_prints(tmp_path: Path) -> None:
     assert "PQ" in output[0][0]
     assert output[1] == ("", "")
     assert not scores[1].exists()
-    in_one = [*COMMAND, *command, str(scores[2]), "--device", "cpu"]
-    subprocess.run(in_one, check=True, capture_output=True, env=environment())
+    run(*command, scores[2], "--device", "cpu")
     first, alone = (json.loads(path.read_text()) for path in (scores[0], scores[2]))
     assert first == alone, "bitwise equal"
     validated = read_metrics(runs[0])[-1]
@@ -53,8 +51,7 @@ def test_two_processes_only_rank_0_writes_and_prints(tmp_path: Path) -> None:
     output = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
     assert output[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
     assert output[1][0] == ""
-    alone = [*COMMAND, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
-    assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
+    run(*options, tmp_path / "alone", *kinds, "--device", "cpu", code=3)
     assert visible_files(tmp_path / "together") == visible_files(tmp_path / "alone")
 
     sorted(images.iterdir())[0].write_bytes(b"broken")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support.command_processes import COMMAND, environment, in_two_processes
+from support.command_processes import in_two_processes, run
 from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics
@@ -25,25 +24,20 @@ LEARNING = (
 )
 
 
-def run(folder: Path, *arguments: str) -> str:
-    command = [*COMMAND, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_semantic_network_learns_scenes_and_predicts_new_ones(tmp_path: Path) -> None:
-    run(tmp_path, "make-scenes", "scenes", "--train", "32", "--val", "6", "--size", "64x128", "--seed", "3")
+    run("make-scenes", "scenes", *["--train", "32", "--val", "6", "--size", "64x128", "--seed", "3"], folder=tmp_path)
     config = write_tiny_config(tmp_path / "tiny.yaml", "scenes", *LEARNING)
-    run(tmp_path, "train", config.name, "--run-dir", "run", "--device", "cpu")
-    run(tmp_path, "evaluate", "run", "--data", "scenes", "--split", "val", "--json", "scores.json", "--device", "cpu")
+    run("train", config.name, "--run-dir", "run", "--device", "cpu", folder=tmp_path)
+    evaluate = ("evaluate", "run", "--data", "scenes", "--split", "val", "--json", "scores.json", "--device", "cpu")
+    run(*evaluate, folder=tmp_path)
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["pixel_accuracy"] > 0.5, "the most frequent class has less than a third of the pixels"
     assert scores["miou"] > 0.15
     assert scores["per_class"]["road"]["iou"] > 0.5
     options = ("--scales", "0.7,1,1.2", "--flip", "--merge", "mean", "--device", "cpu")
-    assert "6 images segmented" in run(tmp_path, "predict", "run", "scenes/images/val", "out", *options)
+    printed, _ = run("predict", "run", "scenes/images/val", "out", *options, folder=tmp_path)
+    assert "6 images segmented" in printed
     names = [category["name"] for category in json.loads((tmp_path / "out" / "categories.json").read_text())]
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tmp_path / "out" / "semantic").iterdir())]
     below, above = (np.concatenate([one[rows].ravel() for one in maps]) for rows in (slice(52, 64), slice(0, 12)))
@@ -69,7 +63,7 @@ def test_network_in_two_processes_trains_and_scores_like_one(tmp_path: Path, tas
     config = write_tiny_config(tmp_path / "tiny.yaml", data, *overrides)
     in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(tmp_path / "run")]] * 2)
     evaluate = ["evaluate", "run", "--data", str(data), "--split", "val", "--device", "cpu", "--json"]
-    run(tmp_path, *evaluate, "alone.json")
+    run(*evaluate, "alone.json", folder=tmp_path)
     alone, validated = json.loads((tmp_path / "alone.json").read_text()), read_metrics(tmp_path / "run")[-1]
     assert (alone["num_images"], validated["kind"]) == (3, "validation")
     part, _, figure = score.partition("_")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command_processes import COMMAND, environment
+from support.command_processes import Command
 from support.tiny_experiment import write_tiny_config
 
 from seamseg.runtime.checkpoint import load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics
 
 
-def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_a_step(run: Path, process: Command) -> None:
     end = time.monotonic() + 120
     while not (run.is_dir() and read_metrics(run)):
         assert process.poll() is None, process.communicate()
@@ -26,20 +25,11 @@ def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-def start_training(data: Path, folder: Path, *more: str) -> tuple[subprocess.Popen[str], Path]:
+def start_training(data: Path, folder: Path, *more: str) -> tuple[Command, Path]:
     """Start a long training run in its own session; return the process and the run folder."""
     overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1", *more]
     config, run = write_tiny_config(folder / "long.yaml", data, *overrides), folder / "run"
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(config), "--run-dir", str(run), "--device", "cpu"],
-        env=environment(),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    return process, run
+    return Command("train", config, "--run-dir", run, "--device", "cpu", folder=folder, new_session=True), run
 
 
 @pytest.mark.slow
