@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,11 @@ import pytest
 # The same examples on every run and no deadline, so that a failure can be repeated on any machine.
 hypothesis.settings.register_profile("seamseg", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("seamseg")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start one process more than there are cores, because many tests wait for timeouts, processes or a browser."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
