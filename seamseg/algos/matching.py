@@ -59,9 +59,10 @@ class AnchorSample:
 class AnchorMatcher:
     """Label anchors by their overlap (intersection over union) with objects and sample a balanced subset.
 
-    An anchor takes part if it lies completely inside the image and crowd covers less than ``void_threshold`` of it. It
-    is positive if its overlap with an object is at least ``positive_threshold``, or if it is the best anchor of some
-    object. It is negative if its largest overlap is below ``negative_threshold``. Other anchors are ignored.
+    An anchor takes part if it lies completely inside the image, or with ``border_anchors`` if its center does, and if
+    crowd covers less than ``void_threshold`` of it. It is positive if its overlap with an object is at least
+    ``positive_threshold``, or if it is the best anchor of some object. It is negative if its largest overlap is below
+    ``negative_threshold``. Other anchors are ignored.
 
     Args:
         num_samples: Maximum number of anchors sampled per image.
@@ -69,6 +70,7 @@ class AnchorMatcher:
         positive_threshold: Minimum overlap of a positive anchor.
         negative_threshold: Upper limit (exclusive) of a negative anchor's largest overlap.
         void_threshold: Fraction of an anchor covered by crowd from which the anchor is ignored.
+        border_anchors: Whether anchors may cross the border of the image.
     """
 
     def __init__(
@@ -78,10 +80,11 @@ class AnchorMatcher:
         positive_threshold: float = 0.7,
         negative_threshold: float = 0.3,
         void_threshold: float = 0.7,
+        border_anchors: bool = False,
     ) -> None:
         self.num_samples, self.positive_fraction = num_samples, positive_fraction
         self.positive_threshold, self.negative_threshold = positive_threshold, negative_threshold
-        self.void_threshold = void_threshold
+        self.void_threshold, self.border_anchors = void_threshold, border_anchors
 
     @torch.no_grad()
     def __call__(
@@ -112,7 +115,10 @@ class AnchorMatcher:
 
     def _takes_part(self, anchors: Tensor, size: Size, crowd_pixels: Tensor) -> Tensor:
         limit = constant_like(anchors, size)
-        inside = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2:] <= limit).all(dim=1)
+        low, high = anchors[:, :2], anchors[:, 2:]
+        if self.border_anchors:
+            low = high = (low + high) / 2
+        inside = (low >= 0).all(dim=1) & (high <= limit).all(dim=1)
         if crowd_pixels.any():
             inside &= coverage(anchors, crowd_pixels) < self.void_threshold
         return inside

@@ -225,6 +225,7 @@ def _proposal_network(experiment: Experiment, num_stuff: int) -> RegionProposalN
             positive_threshold=settings.positive_threshold,
             negative_threshold=settings.negative_threshold,
             void_threshold=settings.void_threshold,
+            border_anchors=settings.border_anchors,
         ),
         training_selector=_selector(experiment, settings.training),
         inference_selector=_selector(experiment, settings.inference),

@@ -89,6 +89,11 @@ class ProposalSettings(Settings):
     void_threshold: Fraction = 0.7
     """Anchors are ignored if at least this fraction of their area is crowd."""
 
+    border_anchors: bool = False
+    """Whether anchors that cross the border of the image can be positive or negative. `false`, as published and in
+    Faster R-CNN: they are ignored. `true`, as in *Feature Pyramid Networks* (Lin et al., CVPR 2017, section 5.1): only
+    those whose center is outside of the image are ignored."""
+
     box_loss: BoxLoss = "smooth_l1"
     """Loss of the boxes of positive anchors; see `roi.box_loss`."""
 

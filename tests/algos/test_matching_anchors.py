@@ -81,9 +81,16 @@ def test_match_ignores_anchors_that_cross_the_border() -> None:
     assert match(anchors, boxes()).negatives.tolist() == [0, 5]
 
 
+def test_match_with_border_anchors_ignores_those_whose_center_is_outside() -> None:
+    cut = ([-9.0, 0, 10, 10], [0, -8, 10, 10], [12, 0, 28, 10], [0, 20, 10, 39])
+    outside = ([-11.0, 0, 10, 10], [0, -11, 10, 10], [12, 0, 29, 10], [0, 22, 10, 39])
+    assert match(boxes(*cut, *outside), boxes(), border_anchors=True).negatives.tolist() == [0, 1, 2, 3]
+
+
 def test_match_selects_the_best_anchor_among_those_inside_the_image() -> None:
-    sample = match(boxes([-1, 0, 10, 10], [0, 0, 5, 5]), boxes([0, 0, 10, 10]))
-    assert pairs(sample) == {1: 0}
+    anchors, objects = boxes([-1, 0, 10, 10], [0, 0, 5, 5]), boxes([0, 0, 10, 10])
+    assert pairs(match(anchors, objects)) == {1: 0}
+    assert pairs(match(anchors, objects, border_anchors=True)) == {0: 0}
 
 
 def test_match_ignores_anchors_covered_by_crowd() -> None:
@@ -120,15 +127,17 @@ def random_crowd(generator: torch.Generator) -> Tensor:
     return crowd
 
 
+@pytest.mark.parametrize("border_anchors", [False, True])
 @pytest.mark.parametrize("seed", range(30))
-def test_match_random_anchors_equals_loops_over_all_pairs(seed: int) -> None:
+def test_match_random_anchors_equals_loops_over_all_pairs(seed: int, border_anchors: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     anchors, objects = random_boxes(150, generator), random_boxes(seed % 7, generator)
     crowd = random_crowd(generator)
     thresholds = (0.5, 0.3, 0.6) if seed % 2 else (0.7, 0.3, 0.7)
     names = ("positive_threshold", "negative_threshold", "void_threshold")
-    sample = match(anchors, objects, crowd, **dict(zip(names, thresholds, strict=True)))
-    expected = oracle.match_anchors(anchors.tolist(), SIZE, objects.tolist(), crowd, *thresholds)
+    settings = dict(zip(names, thresholds, strict=True)) | {"border_anchors": border_anchors}
+    sample = match(anchors, objects, crowd, **settings)
+    expected = oracle.match_anchors(anchors.tolist(), SIZE, objects.tolist(), crowd, *thresholds, border_anchors)
     assert pairs(sample) == expected[0]
     assert sample.negatives.tolist() == sorted(expected[1])
 

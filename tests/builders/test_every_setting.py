@@ -72,6 +72,7 @@ CHANGES = {
     "rpn.positive_threshold": "0.6",
     "rpn.negative_threshold": "0.2",
     "rpn.void_threshold": "0.6",
+    "rpn.border_anchors": "true",
     "rpn.box_loss": "crop_aware",
     "roi.box_head": "conv4",
     "roi.box_channels": "32",

@@ -111,6 +111,7 @@ OURS = {
     "data.scale_sampling": "random",
     "data.class_sampling": "none",
     "data.repeat_threshold": 0.001,
+    "rpn.border_anchors": False,
     "rpn.box_loss": "smooth_l1",
     "roi.box_loss": "smooth_l1",
     "data.crop_min_visible": 0.1,

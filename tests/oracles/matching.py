@@ -17,12 +17,16 @@ def match_anchors(
     positive_threshold: float = 0.7,
     negative_threshold: float = 0.3,
     void_threshold: float = 0.7,
+    border_anchors: bool = False,
 ) -> tuple[dict[int, int], set[int]]:
     """Return the object of each positive anchor, and the negative anchors."""
     candidates = []
     for index, anchor in enumerate(anchors):
         y0, x0, y1, x1 = anchor
-        inside = y0 >= 0 and x0 >= 0 and y1 <= size[0] and x1 <= size[1]
+        if border_anchors:
+            inside = 0 <= (y0 + y1) / 2 <= size[0] and 0 <= (x0 + x1) / 2 <= size[1]
+        else:
+            inside = y0 >= 0 and x0 >= 0 and y1 <= size[0] and x1 <= size[1]
         if inside and coverage(anchor, crowd_pixels) < void_threshold:
             candidates.append(index)
     positives, negatives = {}, set()
