@@ -20,7 +20,7 @@ help: ## list all targets
 setup: $(STAMP) ## install the tested versions and this checkout (editable) into .venv
 	@echo "$(VENV) is ready"
 
-demo: $(STAMP) ## draw scenes, train, evaluate, predict: eight minutes on two cores with AMX
+demo: $(STAMP) ## draw scenes, train, evaluate, predict: eight minutes on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 # One process per core with one thread each, because threads inside small tests only cost time. Files run in the order of

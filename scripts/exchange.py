@@ -20,11 +20,10 @@ from torch.nn import init
 from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetwork, RPNHead
 
 from seamseg.algos import losses, rpn
-from seamseg.algos.matching import AnchorMatcher
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.builders import initial_weights, network
 from seamseg.cli import main as run_command
-from seamseg.ops.boxes import coverage, decode_boxes
+from seamseg.ops.boxes import decode_boxes
 from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
 
@@ -38,13 +37,6 @@ def main(arguments: Sequence[str]) -> int:
         for owner, name, piece in EXCHANGES[arguments[0]]:
             exchanged.enter_context(patch.object(owner, name, piece))
         return run_command(arguments[1:])
-
-
-def away_from_crowd(matcher: AnchorMatcher, anchors: Tensor, size: Size, crowd_pixels: Tensor) -> Tensor:
-    """Return which anchors take part, K bool: all but those in crowd, also if they cross the border of the image."""
-    if not crowd_pixels.any():
-        return torch.ones(len(anchors), dtype=torch.bool, device=anchors.device)
-    return coverage(anchors, crowd_pixels) < matcher.void_threshold
 
 
 @torch.no_grad()
@@ -93,7 +85,6 @@ def initialize(whole: nn.Module, activation: str, slope: float, generator: torch
 
 
 EXCHANGES: Mapping[str, Sequence[tuple[Any, str, Any]]] = {
-    "anchors across the border": [(AnchorMatcher, "_takes_part", away_from_crowd)],
     "best proposals of each level": [(ProposalSelector, "__call__", select_in_levels)],
     # With this σ, the smooth L1 loss is the absolute difference but for a millionth around 0.
     "L1 loss of boxes": [(rpn, "BOX_SIGMA", 1000.0), (losses, "BOX_SIGMA", 1000.0)],

@@ -36,6 +36,7 @@ COMMON = [
     "training.num_pictures=0",
     "training.channels_last=true",
     "norm.standardize_weights=false",
+    "norm.heads=null",
 ]
 # The schedules of `brn` and `mabn` count calls of a norm; the published ones are longer than this training.
 SETTINGS = {

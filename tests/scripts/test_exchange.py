@@ -14,7 +14,6 @@ from torch import Tensor
 from seamseg.algos import losses, rpn
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.box_regression import smooth_l1
-from seamseg.algos.matching import AnchorMatcher
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.builders import build_network
 from seamseg.builders.network import initialize
@@ -48,7 +47,7 @@ def test_unknown_piece_is_refused_with_the_known_ones(script: Any, capsys: pytes
 
 @pytest.mark.parametrize(
     "piece",
-    ["anchors across the border", "best proposals of each level", "L1 loss of boxes", "initial weights of torchvision"],
+    ["best proposals of each level", "L1 loss of boxes", "initial weights of torchvision"],
 )
 def test_piece_is_exchanged_while_the_command_runs(script: Any, piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_command(arguments: list[str]) -> int:
@@ -69,16 +68,6 @@ def test_exchanged_box_losses_are_absolute_differences(script: Any) -> None:
     for _, _, sigma in replaced:
         loss = smooth_l1(difference, torch.zeros(4), sigma)
         torch.testing.assert_close(loss, difference.abs(), atol=1e-6, rtol=0)
-
-
-def test_anchors_across_the_border_take_part_but_not_in_crowd(script: Any) -> None:
-    anchors = torch.tensor([[-8.0, 8, 8, 24], [16, 16, 32, 32], [40, 40, 56, 56]])
-    crowd = torch.zeros(SIZE, dtype=torch.bool)
-    matcher = AnchorMatcher()
-    assert script.away_from_crowd(matcher, anchors, SIZE, crowd).tolist() == [True, True, True]
-    assert matcher._takes_part(anchors, SIZE, crowd).tolist() == [False, True, True]
-    crowd[40:56, 40:56] = True
-    assert script.away_from_crowd(matcher, anchors, SIZE, crowd).tolist() == [True, True, False]
 
 
 def predictions(strides: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
