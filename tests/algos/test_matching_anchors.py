@@ -127,14 +127,14 @@ def random_crowd(generator: torch.Generator) -> Tensor:
     return crowd
 
 
-@pytest.mark.parametrize("border_anchors", [False, True])
 @pytest.mark.parametrize("seed", range(30))
-def test_match_random_anchors_equals_loops_over_all_pairs(seed: int, border_anchors: bool) -> None:
+def test_match_random_anchors_equals_loops_over_all_pairs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     anchors, objects = random_boxes(150, generator), random_boxes(seed % 7, generator)
     crowd = random_crowd(generator)
     thresholds = (0.5, 0.3, 0.6) if seed % 2 else (0.7, 0.3, 0.7)
     names = ("positive_threshold", "negative_threshold", "void_threshold")
+    border_anchors = seed % 3 == 0
     settings = dict(zip(names, thresholds, strict=True)) | {"border_anchors": border_anchors}
     sample = match(anchors, objects, crowd, **settings)
     expected = oracle.match_anchors(anchors.tolist(), SIZE, objects.tolist(), crowd, *thresholds, border_anchors)
