@@ -144,8 +144,11 @@ def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, s
     time = run.with_suffix(".time.json")
     if not time.exists():
         arguments = ["train", comparison.config, f"data.root={data}", *settings, "--device", "cpu"]
+        is_new = not run.exists()
         seconds = run_module([*program, *arguments, "--run-dir", str(run), "--auto-resume"], run)
-        time.write_text(json.dumps(seconds))
+        time.write_text(
+            json.dumps(seconds if is_new else None)
+        )  # the first part of a resumed training was not measured
     scores = run.with_suffix(".json")
     if not scores.exists():
         arguments = ["evaluate", str(run), "--data", str(data), "--split", "val", "--json", str(scores)]
@@ -174,7 +177,8 @@ def summary_of(run: Path) -> dict[str, Any]:
 
     Returns:
         ``pq`` of ``all`` classes, ``things`` and ``stuff``, and the average precision of boxes and masks, in 0 … 1;
-        ``curve``, the PQ of each validation; ``cpu_seconds``; ``num_classes``; and the match counts of ``images``.
+        ``curve``, the PQ of each validation; ``cpu_seconds``, None if the training was interrupted; ``num_classes``;
+        and the match counts of ``images``.
     """
     scores = json.loads(run.with_suffix(".json").read_text())
     entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -230,8 +234,11 @@ def curve(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cpu_time(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the mean CPU time of the trainings."""
-    seconds = statistics.mean(one["cpu_seconds"] for one in results)
+    """Return the mean CPU time of the trainings that were not interrupted."""
+    measured = [one["cpu_seconds"] for one in results if one["cpu_seconds"] is not None]
+    if not measured:
+        return "not measured"
+    seconds = statistics.mean(measured)
     return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 

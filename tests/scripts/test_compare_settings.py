@@ -124,3 +124,15 @@ def test_finished_trainings_and_scores_are_not_repeated(
         "['scripts.exchange', 'a piece', 'evaluate'] []",
     ]
     assert json.loads((tmp_path / "changed-3.time.json").read_text()) == 1.5
+
+
+def test_time_of_a_resumed_training_is_not_measured(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "run_module", lambda arguments, run: run.with_suffix(".json").write_text("{}"))
+    monkeypatch.setattr(script, "summary_of", lambda run: json.loads(run.with_suffix(".time.json").read_text()))
+    (tmp_path / "changed-0").mkdir()  # what an interrupted training leaves
+    comparison = script.Comparison("config", [0], [], {"changed": []})
+    assert script.train_and_score(comparison, Path("data"), tmp_path, "changed", 0) is None
+    assert script.cpu_time([{"cpu_seconds": None}]) == "not measured"
+    assert script.cpu_time([{"cpu_seconds": None}, {"cpu_seconds": 61}]) == "1 min 01 s"
