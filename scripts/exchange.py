@@ -1,4 +1,4 @@
-"""Run a `seamseg` command with one piece of the network exchanged for that of torchvision or detectron2.
+"""Run a `seamseg` command with one piece of the network swapped for that of torchvision or detectron2.
 
 python -m scripts.exchange "L1 loss of boxes" train scenes_r18 data.root=data/scenes --run-dir runs/exchanged
 
@@ -21,7 +21,8 @@ from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetw
 
 from seamseg.algos import losses, rpn
 from seamseg.algos.rpn import ProposalSelector
-from seamseg.builders import initial_weights, network
+from seamseg.builders import initial_weights
+from seamseg.builders.network import initialize as our_initialize
 from seamseg.cli import main as run_command
 from seamseg.ops.boxes import decode_boxes
 from seamseg.structures.images import Size
@@ -68,10 +69,10 @@ def select_in_levels(
 
 
 @torch.no_grad()
-def initialize(whole: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
-    """Initialize the network as ours, and all but the semantic head again as torchvision does in its Mask R-CNN."""
-    network.initialize(whole, activation, slope, generator)
-    for name, module in whole.named_modules():
+def initialize(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
+    """Initialize the semantic head as usual, and the rest as torchvision does in its Mask R-CNN."""
+    our_initialize(network, activation, slope, generator)
+    for name, module in network.named_modules():
         if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) or name.startswith("sem_head"):
             continue
         if name.startswith("rpn_head"):

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.script_module import SCRIPTS, load_script
 
 from seamseg.config import load_experiment, settings_file
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 COMPARISONS = sorted((SCRIPTS / "comparisons").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
     """The script as a module."""
-    spec = spec_from_file_location("compare_settings", SCRIPTS / "compare_settings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["compare_settings"] = module  # dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compare_settings")
 
 
 @pytest.mark.parametrize("file", COMPARISONS, ids=[file.stem for file in COMPARISONS])

@@ -1,14 +1,13 @@
-"""The script that exchanges one piece of the network for that of torchvision or detectron2."""
+"""The script that swaps one piece of the network for that of torchvision or detectron2."""
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from support.script_module import SCRIPTS, load_script
 from torch import Tensor
 
 from seamseg.algos import losses, rpn
@@ -19,19 +18,13 @@ from seamseg.builders import build_network
 from seamseg.builders.network import initialize
 from seamseg.config import load_experiment, settings_file
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
     """The script as a module."""
-    spec = spec_from_file_location("exchange", SCRIPTS / "exchange.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("exchange")
 
 
 def test_exchanges_of_comparisons_are_known(script: Any) -> None:
@@ -46,8 +39,7 @@ def test_unknown_piece_is_refused_with_the_known_ones(script: Any, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    "piece",
-    ["best proposals of each level", "L1 loss of boxes", "initial weights of torchvision"],
+    "piece", ["best proposals of each level", "L1 loss of boxes", "initial weights of torchvision"]
 )
 def test_piece_is_exchanged_while_the_command_runs(script: Any, piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_command(arguments: list[str]) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.script_module import load_script
 from support.tiny_dataset import write_tiny_panoptic
 from torchvision.models import mobilenet_v2
 
@@ -17,18 +17,11 @@ from benchmarks.accuracy_peer import CPU
 from seamseg.builders.data import build_training_loader, open_training_split
 from seamseg.runtime.training_progress import TrainingProgress
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "people.py"
-
 
 @pytest.fixture(scope="module")
 def people() -> Any:
     """The script as a module."""
-    spec = spec_from_file_location("people", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("people")
 
 
 def test_network_of_torchvision_trains_all_but_the_body(people: Any, tmp_path: Path) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.panoptic_pairs import Side, listed, write_side
+from support.script_module import load_script
 
-SPEC = spec_from_file_location(
-    "rank_correlation", Path(__file__).resolve().parents[2] / "scripts" / "rank_correlation.py"
-)
-assert SPEC is not None
-MODULE = module_from_spec(SPEC)
-SPEC.loader.exec_module(MODULE)
+MODULE = load_script("rank_correlation")
 
 
 def write_ranking(folder: Path, names: list[str]) -> Path:
