@@ -58,7 +58,7 @@ class Case:
         masks_of_positives_only: Value of `roi.masks_of_positives_only`.
         sync: Value of `norm.sync`.
         all_branches: Whether the RoI head has convolutions for boxes and a head for points, and scores masks.
-        cascade: Whether it has three stages. Only with `global`: the slow computation per rank has one stage.
+        cascade: Whether it has three stages.
     """
 
     normalize: Literal["rank", "global"]
@@ -94,10 +94,9 @@ CASES = {
         ("all branches, masks of positives", (HALF,), torch.float64, True, "masked", True),
         ("float32", (MIXED,), torch.float32),
         ("float32, accumulated", (HALF, FULL), torch.float32),
+        ("cascade", (MIXED, HALF), torch.float64, False, "masked", True, True),
+        ("cascade, active", (HALF,), torch.float64, True, "active", True, True),
     )
-} | {
-    "global, cascade": Case("global", (MIXED, HALF), all_branches=True, cascade=True),
-    "global, cascade, active": Case("global", (HALF,), torch.float64, True, "active", True, True),
 }
 SECONDS = 240  # for all cases of a normalization, even on a busy machine
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}

@@ -5,8 +5,9 @@ Backbone and heads run once on everything. The algorithms then get a head for ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,55 +18,42 @@ from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 
 
-class RecordingHead:
-    """RoI head that stores its inputs and returns zeros."""
+class PartHead:
+    """RoI head for the regions of one part: a branch returns zeros and records its inputs until its outputs are set.
 
-    has_masks, has_mask_scores, has_points, later_stages = True, False, False, ()
+    Attributes:
+        inputs: Inputs of each branch, by name.
+        outputs: Outputs of each branch for these inputs.
+    """
 
-    def __init__(self, num_things: int) -> None:
-        self.num_things = num_things
-        self.regions = self.mask_regions = torch.empty(0)
+    def __init__(self, head: RoIHead) -> None:
+        self.has_masks, self.has_mask_scores, self.has_points = head.has_masks, head.has_mask_scores, head.has_points
+        self.num_things = head.num_things
+        self.later_stages = [PartHead(stage) for stage in head.later_stages]
+        self.point_logits = head.point_logits  # points do not depend on each other
+        self.inputs: dict[str, tuple[Tensor, ...]] = {}
+        self.outputs: dict[str, tuple[Tensor, ...]] = {}
 
     def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
-        self.regions = regions
-        return regions.new_zeros(len(regions), self.num_things + 1), regions.new_zeros(len(regions), self.num_things, 4)
+        assert is_halved
+        num_regions = len(regions)
+        logits, deltas = self._branch("classify", (regions,), (num_regions, 1 + self.num_things), (num_regions, 1, 4))
+        return logits, deltas.expand(-1, self.num_things, 4)
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
-        self.mask_regions = regions
-        return regions.new_zeros(len(regions if rows is None else rows), self.num_things, 28, 28)
-
-    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
-class FixedHead:
-    """RoI head with fixed outputs that stores the inputs of the mask scores, which are zeros until they are set."""
-
-    has_masks, later_stages = True, ()
-
-    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor, head: RoIHead) -> None:
-        self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks
-        self.has_mask_scores, self.has_points = head.has_mask_scores, head.has_points
-        self.point_logits = head.point_logits  # points do not depend on each other
-        self.scored: tuple[Tensor, Tensor] | None = None
-        self.fixed_scores: Tensor | None = None
+        (masks,) = self._branch("masks", (regions,), (len(regions), self.num_things, 28, 28))
+        return masks if rows is None else masks[rows]
 
     def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
-        self.scored = regions, masks
-        return (
-            self.fixed_masks.new_zeros(len(regions), self.fixed_masks.shape[1])
-            if self.fixed_scores is None
-            else self.fixed_scores
-        )
-
-    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
-        return self.fixed_outputs
-
-    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self.fixed_masks if rows is None else self.fixed_masks[rows]
+        (scores,) = self._branch("mask_scores", (regions, masks), (len(regions), self.num_things))
+        return scores
 
     def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def _branch(self, name: str, inputs: tuple[Tensor, ...], *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        self.inputs[name] = inputs
+        return self.outputs.get(name, tuple(inputs[0].new_zeros(shape) for shape in shapes))
 
 
 def losses_of_parts(
@@ -94,36 +82,44 @@ def losses_of_parts(
         semantic = network.semantic_loss(semantics[part], part_images, part_truth)
         found.append([losses.objectness, losses.boxes, semantic])
     for sums, regions in zip(found, _regions(network, per_part), strict=True):
+        later = [loss for stage in regions.later_stages for loss in (stage.classes, stage.boxes)]
         optional = [loss for loss in (regions.points, regions.mask_scores) if loss is not None]
-        sums[2:2] = [regions.classes, regions.boxes, regions.masks, *optional]
+        sums[2:2] = [regions.classes, regions.boxes, *later, regions.masks, *optional]
     return found
 
 
 def _regions(
     network: PyramidNet, per_part: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
 ) -> list[RoILosses]:
-    head, train, generator = network.roi_head, network.roi_heads.train, torch.Generator()
-    recorders = [RecordingHead(head.roi_msk.out_channels) for _ in per_part]
-    for recorder, part_inputs in zip(recorders, per_part, strict=True):
-        train(recorder, *part_inputs, generator)
-    requested = [recorder.regions for recorder in recorders]
-    mask_requested = [recorder.mask_regions for recorder in recorders]
-    logits, box_deltas = head.classify(torch.cat(requested), is_halved=True)
-    fixed_outputs = zip(
-        logits.split([len(rows) for rows in requested]),
-        box_deltas.split([len(rows) for rows in requested]),
-        head.masks(torch.cat(mask_requested)).split([len(rows) for rows in mask_requested]),
-        strict=True,
-    )
-    heads = [FixedHead(*fixed_output, head) for fixed_output in fixed_outputs]
-    losses = [train(fixed, *inputs, generator) for fixed, inputs in zip(heads, per_part, strict=True)]
-    if not head.has_mask_scores:
-        return losses
-    scored = [fixed.scored for fixed in heads if fixed.scored is not None]
-    scores = head.mask_scores(*(torch.cat(inputs) for inputs in zip(*scored, strict=True)))
-    for fixed, rows in zip(heads, scores.split([len(regions) for regions, _ in scored]), strict=True):
-        fixed.fixed_scores = rows
-    return [train(fixed, *inputs, generator) for fixed, inputs in zip(heads, per_part, strict=True)]
+    """Return the losses of each part, after one call of each branch of the head with the regions of all parts.
+
+    The inputs of a branch may depend on the outputs of the ones before, so the losses are computed once per branch.
+    """
+    head, generator = network.roi_head, torch.Generator()
+    part_heads = [PartHead(head) for _ in per_part]
+
+    def losses() -> list[RoILosses]:
+        return [
+            network.roi_heads.train(part_head, *inputs, generator)
+            for part_head, inputs in zip(part_heads, per_part, strict=True)
+        ]
+
+    def complete(branch: str, run: Callable[..., Tensor | tuple[Tensor, ...]], heads: Sequence[PartHead]) -> None:
+        losses()
+        inputs = [one.inputs[branch] for one in heads]
+        found = run(*(torch.cat(of_parts) for of_parts in zip(*inputs, strict=True)))
+        rows = [len(of_part[0]) for of_part in inputs]
+        outputs = [output.split(rows) for output in (found if isinstance(found, tuple) else (found,))]
+        for one, of_part in zip(heads, zip(*outputs, strict=True), strict=True):
+            one.outputs[branch] = of_part
+
+    complete("classify", partial(head.classify, is_halved=True), part_heads)
+    complete("masks", head.masks, part_heads)
+    if head.has_mask_scores:
+        complete("mask_scores", head.mask_scores, part_heads)
+    for number, stage in enumerate(head.later_stages):
+        complete("classify", partial(stage.classify, is_halved=True), [one.later_stages[number] for one in part_heads])
+    return losses()
 
 
 def mean_of_parts(parts: Sequence[Sequence[LossSum]]) -> list[Tensor]:
