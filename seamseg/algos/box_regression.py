@@ -61,7 +61,7 @@ def crop_aware_targets(predictions: Tensor, targets: Tensor, cut: Tensor, weight
         sigma: Parameter σ of the smooth L1 loss.
 
     Returns:
-        P×4 weighted box_deltas; those of the visible box along an axis without a cut.
+        P×4 weighted box_deltas; along an axis without a cut, the box_deltas of the visible box.
     """
     center_weight, side_weight = weights[:2], weights[2:]
     low_cut, high_cut = cut[:, :2], cut[:, 2:]

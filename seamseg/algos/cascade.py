@@ -121,7 +121,7 @@ def refined_boxes(boxes: Tensor, box_deltas: Tensor, box_weights: Sequence[float
 def refined_in_images(
     boxes: PackedSequence, box_deltas: Tensor, box_weights: Sequence[float], sizes: Sequence[Size]
 ) -> PackedSequence:
-    """Return :func:`refined_boxes` of every image; the box_deltas are those of all images, ordered by image."""
+    """Return :func:`refined_boxes` of every image; the box_deltas of all images are ordered by image."""
     rows = [boxes.entry(image) for image in range(len(sizes))]
     moves = torch.split(box_deltas, [len(one) for one in rows])
     return PackedSequence(

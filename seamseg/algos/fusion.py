@@ -64,8 +64,8 @@ class PanopticFusion:
         Args:
             detections: Detections in pixels of the network's input.
             semantics: Class logits of the padded input that contains the image.
-            output_size: Height and width of the result in pixels: those of the network's input, of the original image,
-                or any other.
+            output_size: Height and width of the result in pixels, for example of the network's input or of the
+                original image.
         """
         if semantics.has_classes:
             classes = upsample_argmax(semantics, output_size)

@@ -77,7 +77,7 @@ def mask_targets(
 def point_targets(
     annotation: LayeredSegmentation, points: Tensor, segment_ids: Tensor, void_is_background: bool
 ) -> Tensor:
-    """Sample the id maps at points, those of each region in the layer of its segment.
+    """Sample the id maps at the points of each region, in the layer of its segment.
 
     Args:
         annotation: Segments of the image without padding.
@@ -130,7 +130,7 @@ class BoxLosses:
 
 @dataclass(frozen=True)
 class RoILosses(BoxLosses):
-    """Losses of the sampled regions of all images; classes and boxes are those of the first stage.
+    """Losses of the sampled regions of all images; classes and boxes belong to the first stage.
 
     Attributes:
         masks: Binary cross-entropy of the masks; None from a head without masks.

@@ -26,7 +26,7 @@ class MaskHead(Protocol):
     has_points: bool
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows."""
+        """Return mask logits of R×C×14×14 features: R×T×M×M, or only some rows of them."""
 
     def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
         """Return R×T predicted IoUs of R×M×M mask logits; only called if ``has_mask_scores``."""

@@ -200,7 +200,7 @@ class RoIHeads:
     ) -> tuple[PackedSequence, PackedSequence | None]:
         """Return masks of the classes, and their predicted IoUs; None for these from a head without scores.
 
-        The IoUs are those of masks that no point head has refined, as in training.
+        The IoUs are predicted for masks that no point head has refined, as in training.
         """
         rows, image_index = boxes.contiguous()
         things, _ = classes.contiguous()

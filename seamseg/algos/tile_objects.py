@@ -118,7 +118,7 @@ class JoinedObject:
 
 
 class ObjectJoiner:
-    """Collect the detections of all tiles of an image, and join those of the same object.
+    """Collect the detections of all tiles of an image, and join the parts of each object.
 
     Args:
         grid: Tiles of the image.
@@ -204,7 +204,7 @@ class ObjectJoiner:
 
 
 class _Masks:
-    """Unpacked masks of the objects that are compared with those of one tile."""
+    """Unpacked masks of the objects that are compared with the objects of one tile."""
 
     def __init__(self, parts: Sequence[TileObject]) -> None:
         self._parts = parts

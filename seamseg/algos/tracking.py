@@ -230,7 +230,7 @@ class Tracker:
             state: Arrays from :meth:`state`.
 
         Raises:
-            KeyError, ValueError: The arrays do not belong together, or are those of other classes.
+            KeyError, ValueError: The arrays do not belong together, or belong to other classes.
         """
         frame, next_number, num_classes = (int(value) for value in state["counters"])
         if num_classes != self.num_classes:

@@ -77,7 +77,7 @@ def open_classifier(path: Path, config: ClassifierExperiment | None, device: tor
     weights = _read(path)
     experiment = config or weights.experiment
     if experiment is None:
-        raise ModelError(f"{path} contains no settings; name those of its network, such as --config resnext101")
+        raise ModelError(f"{path} contains no settings; name a config of its network, such as --config resnext101")
     bias = weights.tensors.get("classifier.fc.bias")
     if bias is None:
         raise ModelError(f"{path} contains no classification network: the layer classifier.fc is missing")

@@ -109,8 +109,8 @@ def build_made_up_step(experiment: TrainableSettings, workload: Workload, device
         experiment: Settings of the network, the batch and the optimizer. Weights are not read.
         workload: Classes and images.
         device: Device to run the step on. With None, the tensors have no values, so the step takes seconds and almost
-            no memory; all sizes are those of float32 and bfloat16 tensors on the CPU. Automatic settings are those of
-            a GPU if there is one.
+            no memory; sizes are as for float32 and bfloat16 tensors on the CPU. Automatic settings are chosen for a
+            GPU if there is one.
 
     Raises:
         SeamsegError: The settings do not fit each other.

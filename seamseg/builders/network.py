@@ -45,7 +45,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
     "conv_sem": 0.1,
     "cls": 0.1,
 }
-"""Gains of the output layers, by name. They are small, so that the initial losses are those of an uninformed guess."""
+"""Gains of the output layers, by name. They are small, so that the initial losses match an uninformed guess."""
 
 
 @torch.no_grad()

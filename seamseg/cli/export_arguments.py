@@ -111,7 +111,7 @@ def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Descripti
 
 
 def print_written(out: Path, program: ExportedProgram, description: Description) -> None:
-    """Print the path of the written file, its outputs, and what turns those of a panoptic network into segments."""
+    """Print the path of the written file, its outputs, and what turns panoptic outputs into segments."""
     sizes = "all sizes" if description.height is None else f"{description.height}×{description.width} pixels"
     batches = "any number" if description.batch is None else str(description.batch)
     size_mb = out.stat().st_size / 1e6

@@ -117,19 +117,19 @@ def add_parser(subcommands: Any) -> None:
         "--stuff",
         type=at_least_zero,
         metavar="N",
-        help="number of stuff classes (default: those of data.root, or of COCO)",
+        help="number of stuff classes (default: as in data.root, or as in COCO)",
     )
     add(
         "--things",
         type=at_least_zero,
         metavar="N",
-        help="number of thing classes (default: those of data.root, or of COCO)",
+        help="number of thing classes (default: as in data.root, or as in COCO)",
     )
     add(
         "--classes",
         type=at_least_one,
         metavar="N",
-        help="number of classes of a classification network (default: those of data.root, or 1000)",
+        help="number of classes of a classification network (default: as in data.root, or 1000)",
     )
     add(
         "--size",
@@ -180,7 +180,7 @@ def _loader(given: str, device: torch.device) -> Callable[[list[str]], Trainable
 
 
 def _workload(experiment: TrainableSettings, options: argparse.Namespace) -> Workload:
-    """Return the classes and images, with those of the options in place of those found or assumed."""
+    """Return the classes and images; options take precedence over values that were found or assumed."""
     segments = isinstance(experiment, Experiment)
     wrong = ("classes",) if segments else ("stuff", "things")
     for name in wrong:

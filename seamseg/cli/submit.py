@@ -67,7 +67,7 @@ TRACKS = (
         "coco-objects",
         "COCO, boxes or masks of things",
         "Write detections_SET_NAME_results.zip, which contains a JSON file of that name: the objects of a model for "
-        "detection or instances, or those of a panoptic one that `seamseg predict --write instances` wrote. SET is "
+        "detection or instances, or of a panoptic one with `seamseg predict --write instances`. SET is "
         "val2017, test-dev2017 or test-challenge2017.",
         COCO_OBJECTS,
         "results",

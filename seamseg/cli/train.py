@@ -31,7 +31,7 @@ def add_parser(subcommands: Any) -> None:
         default=[],
         metavar="MODEL[:PART,…]",
         help="start from the weights of a trained model, such as a run folder or a published archive, or of its parts, "
-        "such as body,rpn_head; output layers are matched by class name; repeat to overwrite with those of another "
+        "such as body,rpn_head; output layers are matched by class name; repeat to overwrite them with another "
         "model; ignored if the run resumes from a checkpoint (sets init_from)",
     )
     subcommand.set_defaults(run=run)

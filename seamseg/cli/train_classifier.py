@@ -18,8 +18,8 @@ def add_parser(subcommands: Any) -> None:
         "train-classifier",
         help="train a classification network",
         description="Train a classification network on images in one folder per class: data.root contains "
-        "train/CLASS/image.jpg and val/CLASS/image.jpg. The best model is that with the highest top-1 accuracy; "
-        "`seamseg train CONFIG body.weights=RUN_DIR` starts from its body. RUN_DIR, signals and resuming are those of "
+        "train/CLASS/image.jpg and val/CLASS/image.jpg. The best model is the one with the highest top-1 accuracy; "
+        "`seamseg train CONFIG body.weights=RUN_DIR` starts from its body. RUN_DIR, signals and resuming work as in "
         "`seamseg train`.",
         epilog="To train on 8 GPUs and restart if a process is killed: torchrun --nproc-per-node 8 --max-restarts 10 "
         "-m seamseg train-classifier CONFIG --run-dir RUN_DIR --auto-resume",

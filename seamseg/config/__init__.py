@@ -1,6 +1,6 @@
 """All settings: one file per component, with type, default, meaning and validation.
 
-The defaults are those of the published system. Each file in ``configs/`` contains only what an experiment changes.
+The defaults are the published values. Each file in ``configs/`` contains only what an experiment changes.
 """
 
 from seamseg.config.classifier import ClassifierExperiment

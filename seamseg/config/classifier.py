@@ -38,7 +38,7 @@ class ClassifierDataSettings(Settings):
     """Name of the folder of the training images."""
 
     val_split: str = "val"
-    """Name of the folder of the validation images. Its classes must be among those of the training images."""
+    """Name of the folder of the validation images. Its classes must be among the classes of the training images."""
 
     crop: PositiveInt = 224
     """Side of the square images that the network gets, in pixels."""
@@ -103,7 +103,7 @@ class ClassifierExperiment(Settings):
     """All settings of the training of a classification network: a body, the mean over its last map, a linear layer."""
 
     task: Literal["classification"] = "classification"
-    """Marks these settings as those of a classification network."""
+    """Marks these as the settings of a classification network."""
 
     data: ClassifierDataSettings = ClassifierDataSettings()
     norm: NormSettings = NormSettings()

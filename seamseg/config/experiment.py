@@ -29,7 +29,7 @@ from seamseg.config.training import Optimizer, PolySchedule, Schedule, Segmentat
 
 
 class Experiment(Settings):
-    """All settings of an experiment: data, network and training. The defaults are those of the published system."""
+    """All settings of an experiment: data, network and training. The defaults are the published values."""
 
     task: Literal["panoptic", "instance", "detection", "semantic"] = "panoptic"
     """What the network predicts. `panoptic`: segments with a class, and the instances of things. `instance`: boxes and
@@ -40,7 +40,7 @@ class Experiment(Settings):
     init_from: tuple[FilePath, ...] = ()
     """Trained models whose weights the network starts from, each as `MODEL` or `MODEL:PART,PART…`, such as
     `runs/vistas:body,rpn_head`. A model is a run folder, a model folder or file, or a published model; later ones
-    overwrite earlier ones and `body.weights`. Weights are used where name and shape fit, and those of the output layers
+    overwrite earlier ones and `body.weights`. Weights are used where name and shape fit, and rows of the output layers
     by class name; the rest stays as initialized. `--init-from` of `seamseg train` sets this list."""
 
     data: DataSettings = DataSettings()

@@ -66,7 +66,7 @@ _OTHER_NETWORK = {
     "test-classifier`, and body.weights=RUN to start a network that segments from its body",
     False: "a network that segments; use `seamseg train` and `seamseg evaluate`",
 }
-"""End of a sentence on settings of the wrong kind, by whether they are those of a classification network."""
+"""End of a sentence on settings of the wrong kind, by whether they describe a classification network."""
 
 ALTERNATIVES = {"schedule.name": PolySchedule().name, "optimizer.name": SGDSettings().name}
 """Keys that choose between alternative groups of settings, with their defaults."""
@@ -130,7 +130,7 @@ def parse_settings(kind: type[SettingsT], text: str, source: str, overrides: Seq
 
 
 def _check_task(kind: type[Settings], tree: dict[str, Any], source: str) -> None:
-    """Raise an error if the settings are those of a classification network and should not be, or the reverse."""
+    """Raise an error if the settings describe a classification network and should not, or the reverse."""
     classifies = tree.get("task") == "classification"
     segments = (
         not classifies and tree.keys() & Experiment.model_fields.keys() - ClassifierExperiment.model_fields.keys()

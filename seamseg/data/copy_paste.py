@@ -110,7 +110,7 @@ def paste_objects(onto: AnnotatedImage, source: AnnotatedImage, chosen: Tensor, 
         min_visible: Minimum fraction of its pixels that a segment of ``onto`` must keep in order not to become crowd.
 
     Returns:
-        The image, the segments that still have a pixel (first those of ``onto``, then the pasted ones), their boxes,
+        The image, the segments that still have a pixel (first the ones of ``onto``, then the pasted ones), their boxes,
         and the sides at which a crop had cut them, if their visible part still ends there.
     """
     height, width = (min(sides) for sides in zip(onto.annotation.size, source.annotation.size, strict=True))

@@ -167,7 +167,8 @@ class Trainer:
 
         Raises:
             FloatingPointError: If a loss or the gradient is not finite on any rank; parameters, average and optimizer
-                are then those of the previous step. Also if an epoch ends with a non-finite state, which is not saved.
+                then keep the state of the previous step. Also if an epoch ends with a non-finite state, which is not
+                saved.
         """
         self.loader.on_wait = stop.check_wait
         lead = self.schedule_step(position) - position.iteration

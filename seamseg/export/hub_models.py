@@ -50,7 +50,7 @@ def download_model(source: str) -> Path:
         source: ``hf://ORG/NAME``, or ``hf://ORG/NAME@REVISION`` for a branch, a tag or a commit.
 
     Returns:
-        Folder in the cache of huggingface_hub with those of :data:`DOWNLOADED` that the repository has.
+        Folder in the cache of huggingface_hub with the files of :data:`DOWNLOADED` that the repository has.
 
     Raises:
         SeamsegError: huggingface_hub is not installed, the id is malformed, the repository or the revision does not

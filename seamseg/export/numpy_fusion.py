@@ -138,7 +138,7 @@ def fuse(
     segment per class.
 
     Args:
-        outputs: Outputs of the network for one image, by name; :func:`one_image` picks them from those of a batch.
+        outputs: Outputs of the network for one image, by name; :func:`one_image` picks them from a batch.
         description: Description of the network.
         size: Height and width of the result, for example of the original image; None uses the size of the network's
             input. Masks are interpolated at this size directly. The class of a pixel is that of the input pixel that
@@ -148,7 +148,7 @@ def fuse(
         The segmentation. At the size of the network's input, it equals that of :func:`seamseg.algos.fusion.fuse`.
 
     Raises:
-        ValueError: An output is missing, or the outputs are those of a batch.
+        ValueError: An output is missing, or the outputs belong to a batch.
 
     Example:
         A network of one stuff and one thing class whose only detection covers the left half of the image:
@@ -191,7 +191,7 @@ def _check(outputs: Mapping[str, NDArray[Any]]) -> None:
     if missing:
         raise ValueError(f"the fusion needs all outputs of a panoptic network, but there are no {', '.join(missing)}")
     if outputs["semantics"].ndim != 2:
-        raise ValueError("the outputs are those of a batch; select an image by one_image(outputs, index)")
+        raise ValueError("the outputs belong to a batch; select an image by one_image(outputs, index)")
 
 
 def _scaled(semantics: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -50,7 +50,7 @@ def load_semantic(path: Path) -> PublishedModel | None:
         The model; None if the file cannot be read or contains something else.
 
     Raises:
-        SeamsegError: The file has these parts, but their names and shapes are those of another network.
+        SeamsegError: The file has these parts, but their names and shapes belong to another network.
     """
     try:
         content = load_torch_file(path)
@@ -97,7 +97,7 @@ def _model(tensors: dict[str, Tensor]) -> PublishedModel:
         order = [category.original_id - 1 for category in vistas.classes]
         tensors |= {name: tensors[name][order] for name in ("cls.weight", "cls.bias")}
         categories = vistas
-        notes.append(f"the file does not name its {num_classes} classes: those of Mapillary Vistas v1.2 are used")
+        notes.append(f"the file does not name its {num_classes} classes: the names of Mapillary Vistas v1.2 are used")
     else:
         categories = Categories(
             tuple(Category(f"class {number}", False, palette_color(number), number) for number in range(num_classes))

@@ -208,7 +208,7 @@ def _matched(detected: Sequence[Instance], true: Sequence[Instance], has_masks: 
 
 
 def _overlaps(detected: Sequence[Instance], true: Sequence[Instance], has_masks: bool) -> NDArray[np.float64]:
-    """Return the IoU of detections and objects of the same class, D×T, and 0 for those of different classes.
+    """Return the IoU of detections and objects of the same class, D×T, and 0 for pairs of different classes.
 
     For a crowd, it is the fraction of the detection that lies on it.
     """

@@ -20,7 +20,7 @@ BACKGROUND_IOU = 0.1
 class SegmentOutcome(IntEnum):
     """Outcome of a segment; if several apply, the first one listed.
 
-    The names and the thresholds of 0.1 and 0.5 are those of "TIDE: A General Toolbox for Identifying Object Detection
+    The names and the thresholds of 0.1 and 0.5 come from "TIDE: A General Toolbox for Identifying Object Detection
     Errors" (Bolya et al. 2020, section 2.2). The segments of one side never overlap, so two definitions differ:
 
     * A second prediction on one object cannot have an IoU over 0.5 with it, as TIDE's duplicates have. It is a

@@ -35,7 +35,7 @@ def tube_keys(classes: IntArray, ids: IntArray, crowd: BoolArray, num_stuff: int
 
     Args:
         classes: Classes of K segments; 255 for void.
-        ids: Ids in 0 … 2²⁴ − 1; those of void and stuff are ignored.
+        ids: Ids in 0 … 2²⁴ − 1; the ids of void and stuff are ignored.
         crowd: Whether each segment covers many things.
         num_stuff: Number of stuff classes, which come first.
     """

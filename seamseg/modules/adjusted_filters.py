@@ -5,7 +5,7 @@
   with Batch-Channel Normalization and Weight Standardization", 2019, section 3), for group norm.
 
 A filter is all weights that contribute to one output channel. The parameter is the filter before the adjustment, under
-its usual name, so that state dicts, initialization and weight decay are those of an ordinary layer.
+its usual name, so that state dicts, initialization and weight decay work as for an ordinary layer.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def fold(layer: Linear, norm: ABN) -> Linear:
 def fold_norms(network: Module) -> Module:
     """Copy a network for inference and fold every norm that can be folded.
 
-    Folded norms are those after a convolution or a linear layer in an ``nn.Sequential``, and those of residual blocks
-    and heads. The activations remain. Group norms remain, too, because they compute their statistics from the input,
-    and so do norms in modules that this function does not know.
+    Norms are folded after a convolution or a linear layer in an ``nn.Sequential``, in residual blocks and in heads.
+    The activations remain. Group norms remain, too, because they compute their statistics from the input, and so do
+    norms in modules that this function does not know.
 
     Args:
         network: Network to copy; not modified.

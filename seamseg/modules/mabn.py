@@ -77,7 +77,7 @@ class MABN(SmallBatchABN):
     In evaluation, z is ``x/√(χ̂² + ε)`` and r is 1. The ``1/t`` in m is not in the paper: χ̂² starts as the mean of all
     iterations, so that it forgets its initial value at once. As in the authors' code, the average χ_t² updates χ̂².
 
-    γ, β and the activation are those of :class:`seamseg.modules.abn.ABN`, and the backward pass recovers z from the
+    γ, β and the activation work as in :class:`seamseg.modules.abn.ABN`, and the backward pass recovers z from the
     output as in :class:`seamseg.modules.abn.InPlaceABN`. The state dict has the names of a BatchNorm (``running_mean``
     is 0, ``running_var`` is χ̂²) and the values of the last B iterations, so that training resumes exactly. A call
     without samples changes nothing. Every rank uses the statistics of its own batches.

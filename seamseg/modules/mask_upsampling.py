@@ -61,7 +61,7 @@ def can_upsample_rows(conv: nn.Module, norm: nn.Module) -> bool:
 def upsample_rows(conv: nn.Module, norm: nn.Module, output: nn.Module, x: Tensor, rows: Tensor | None = None) -> Tensor:
     """Return ``output(norm(conv(x)))[rows]`` with the batch statistics of all rows, which update the running ones.
 
-    Values and gradients are those of the layers up to rounding; the other rows of their output are not computed.
+    Values and gradients equal those of the layers up to rounding; the other rows of their output are not computed.
 
     Args:
         conv: Transposed convolution accepted by :func:`can_upsample_rows`.

@@ -18,7 +18,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
     PyTorch's layer also keeps its input, although the backward pass uses only its shape, and keeps positions as int64.
     That costs nothing after a norm with an activation, whose output is kept anyway. After a convolution or a residual
     sum, however, nothing else keeps the input, and in WideResNet-38 these inputs and positions are a third of what the
-    forward pass keeps. Values and gradients are those of PyTorch's layer.
+    forward pass keeps. Values and gradients equal those of PyTorch's layer.
 
     Args:
         kernel_size: Height and width of the window, in pixels.

@@ -28,7 +28,7 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 def checkpoint(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """Return ``part(*inputs)``; its layers keep nothing and run again in the backward pass.
 
-    Values, gradients and running statistics are those of the plain call: the recomputation has the same autocast mode
+    Values, gradients and running statistics equal those of the plain call: the recomputation has the same autocast mode
     and random numbers. Without gradients, in a compiled graph and in transforms of ``torch.func``, the call is plain.
 
     Args:

@@ -89,7 +89,7 @@ def _broadcast_running_stats(norms: Sequence[InPlaceABNSync]) -> None:
     """Copy running statistics that only some ranks have updated to the others, packed into one tensor.
 
     Args:
-        norms: Norms, the same on every rank. A rank in the active group of one norm is in those of all earlier norms.
+        norms: Norms, the same on every rank. A rank in the active group of a norm is in the groups of all earlier ones.
     """
     shared = [norm for norm in norms if norm.group is None]  # all ranks of a norm's own group update them alike
     moved = [norm for norm in shared if norm.active is not None and 0 < len(norm.active.ranks) < dist.get_world_size()]

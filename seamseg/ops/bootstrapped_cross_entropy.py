@@ -75,8 +75,8 @@ def bootstrapped_cross_entropy(
 def upsample_probability(semantics: SemanticLogits, classes: Tensor) -> Tensor:
     """Return the softmax probability of a given class at every pixel of the unpadded image.
 
-    The scores are interpolated as in :func:`seamseg.ops.fusion.upsample_argmax`, and those of all pixels are never in
-    memory at once: the probability is that of the cross-entropy.
+    The scores are interpolated as in :func:`seamseg.ops.fusion.upsample_argmax`, but never kept for all pixels at once:
+    each probability is computed like its cross-entropy.
 
     Args:
         semantics: C×h×w scores of one padded image; C is at most 255.

@@ -116,7 +116,7 @@ def layered_segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tenso
         num_segments: Number of segments, including those without pixels.
 
     Returns:
-        Boxes and areas as :func:`segment_boxes` returns them. With several layers, those of void (row 0) mean nothing.
+        Boxes and areas as :func:`segment_boxes` returns them. With several layers, row 0 (void) has no meaning.
 
     Raises:
         ValueError: See :func:`segment_boxes`.

@@ -27,7 +27,7 @@ def multilevel_roi_align(
 ) -> Tensor:
     """Sample each bin of every region once, bilinearly at its center, from one pyramid level.
 
-    The rules are those of ``torchvision.ops.roi_align`` with ``sampling_ratio=1`` and ``aligned=True``: samples up to
+    The rules follow ``torchvision.ops.roi_align`` with ``sampling_ratio=1`` and ``aligned=True``: samples up to
     one pixel outside the centers of the outermost pixels read those pixels, and all others are 0. All arithmetic is in
     float32. Gradients of a level are summed in float32. On the CPU, this happens in the order of the regions, so they
     do not depend on the number of threads. On a GPU, atomic additions happen in any order, as in torchvision, so the

@@ -125,7 +125,7 @@ def _results_file(predictions: Path) -> Path:
 def _pairs_and_names(
     names: dict[ImageId, str | None], json_file: Path, truth: PanopticFiles
 ) -> tuple[dict[ImageId, ImageId], dict[ImageId, str | None]]:
-    """Return the annotated image of each result, and the names with those of the annotation added."""
+    """Return the annotated image of each result, and the names, completed from the annotation."""
     true_names = truth.names
     pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
     return pairs, {key: name or true_names.get(pairs.get(key, "")) for key, name in names.items()}

@@ -160,7 +160,7 @@ def _read_results(path: Path) -> tuple[Results, dict[ImageId, str | None]]:
 def _paired(
     results: Results, names: Mapping[ImageId, str | None], truth: ObjectTruth, path: Path
 ) -> tuple[Results, tuple[str, ...]]:
-    """Return the results by the ids of the annotation, and a note on those of other images."""
+    """Return the results by the ids of the annotation, and a note on results of other images."""
     if not results:
         return {}, (f"{path} contains no results",)
     pairs = pair_images(names, truth.names, path, truth.json_file)
