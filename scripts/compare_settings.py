@@ -5,10 +5,10 @@ python scripts/compare_settings.py train scripts/comparisons/scenes_causes.yaml 
 python scripts/compare_settings.py table scripts/comparisons/scenes_causes.yaml
 
 A comparison file names the `config`, the `seeds`, overrides for all trainings (`common`), and `changes`: a list of
-overrides by name. What has no setting is in `exchanges`, names of pieces of scripts/exchange.py. `train` keeps the
-scores of every finished training in the JSON file beside the comparison file, from which `table` compares a change with
-the config over the seeds that both have been trained with. Intervals are those of `seamseg compare`: over the images
-and the runs. `train` skips what is in the JSON file and resumes what is not finished, so run it again after an
+overrides by name. The override `exchange=PIECE` swaps a piece that has no setting (scripts/exchange.py). `train` keeps
+the scores of every finished training in the JSON file beside the comparison file, from which `table` compares a change
+with the config over the seeds that both have been trained with. Intervals are those of `seamseg compare`: over the
+images and the runs. `train` skips what is in the JSON file and resumes what is not finished, so run it again after an
 interruption. A training has one thread, so that its CPU time hardly depends on what else the computer does.
 """
 
@@ -35,6 +35,8 @@ from seamseg.metrics.resampling import compare_runs
 
 CONFIG_ITSELF = "the config"
 """Name of the trainings that the others are compared with."""
+EXCHANGE = "exchange="
+"""Start of the override that swaps a piece of the network instead of changing a setting."""
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,27 @@ class Comparison:
         seeds: Seeds of the trainings with each change.
         common: Overrides of all trainings.
         changes: Overrides of the trainings by name.
-        exchanges: Those of the changes that replace a piece of :mod:`scripts.exchange` instead.
     """
 
     config: str
     seeds: list[int]
     common: list[str]
     changes: dict[str, list[str]]
-    exchanges: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, file: Path) -> Comparison:
         """Read a comparison file."""
         content = yaml.safe_load(file.read_text())
-        exchanges = content.get("exchanges", [])
-        changes = {CONFIG_ITSELF: [], **content["changes"], **{piece: [] for piece in exchanges}}
-        return cls(content["config"], content["seeds"], content.get("common", []), changes, frozenset(exchanges))
+        changes = {CONFIG_ITSELF: [], **content["changes"]}
+        return cls(content["config"], content["seeds"], content.get("common", []), changes)
 
-    def program(self, name: str) -> list[str]:
-        """Return the arguments of Python that run the `seamseg` command with this change."""
-        return ["scripts.exchange", name] if name in self.exchanges else ["seamseg"]
+    def settings(self, name: str) -> list[str]:
+        """Return the overrides of settings of a change, after the common ones."""
+        return [*self.common, *(one for one in self.changes[name] if not one.startswith(EXCHANGE))]
+
+    def piece(self, name: str) -> str | None:
+        """Return the piece that a change swaps; None if it only changes settings."""
+        return next((one.removeprefix(EXCHANGE) for one in self.changes[name] if one.startswith(EXCHANGE)), None)
 
     def run_folder(self, runs: Path, name: str, seed: int) -> Path:
         """Return the folder of one training; its name has no suffix, so that files beside it can have one."""
@@ -139,8 +142,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def train_and_score(comparison: Comparison, data: Path, runs: Path, name: str, seed: int) -> dict[str, Any]:
     """Train one network, unless it is finished, score it on the validation split, and return :func:`summary_of` it."""
-    run, program = comparison.run_folder(runs, name, seed), comparison.program(name)
-    settings = [*comparison.common, *comparison.changes[name], f"training.seed={seed}"]
+    run, piece = comparison.run_folder(runs, name, seed), comparison.piece(name)
+    program = ["seamseg"] if piece is None else ["scripts.exchange", piece]
+    settings = [*comparison.settings(name), f"training.seed={seed}"]
     time = run.with_suffix(".time.json")
     if not time.exists():
         arguments = ["train", comparison.config, f"data.root={data}", *settings, "--device", "cpu"]

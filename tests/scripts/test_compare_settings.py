@@ -24,12 +24,15 @@ def script() -> Any:
 def test_changes_of_every_comparison_are_valid_and_change_something(script: Any, file: Path) -> None:
     comparison = script.Comparison.read(file)
     config = settings_file(comparison.config)
-    unchanged = load_experiment(config, comparison.common)
-    names = list(comparison.changes)
+    unchanged = load_experiment(config, comparison.settings(script.CONFIG_ITSELF))
+    names, pieces = list(comparison.changes), load_script("exchange").EXCHANGES
     assert names[0] == script.CONFIG_ITSELF
     assert len({comparison.run_folder(Path(), name, 0) for name in names}) == len(names)
-    for name in set(names[1:]) - comparison.exchanges:
-        assert load_experiment(config, [*comparison.common, *comparison.changes[name]]) != unchanged, name
+    for name in names[1:]:
+        piece, settings = comparison.piece(name), comparison.settings(name)
+        assert piece is None or piece in pieces, name
+        assert piece is not None or settings != comparison.common, name
+        assert settings == comparison.common or load_experiment(config, settings) != unchanged, name
 
 
 def finished_run(run: Path, pq: float, minutes: int) -> None:
@@ -104,15 +107,16 @@ def test_finished_trainings_and_scores_are_not_repeated(
 
     monkeypatch.setattr(script, "run_module", run_module)
     monkeypatch.setattr(script, "summary_of", lambda run: {"name": run.name})
-    comparison = script.Comparison("config", [3], [], {"changed": ["optimizer.lr=1"], "a piece": []}, {"a piece"})
+    changes = {"changed": ["optimizer.lr=1"], "both": ["exchange=a piece", "optimizer.lr=2"]}
+    comparison = script.Comparison("config", [3], [], changes)
     for _ in range(2):
         result = script.train_and_score(comparison, Path("data"), tmp_path, "changed", 3)
         assert result == {"name": "changed-3"}
-    script.train_and_score(comparison, Path("data"), tmp_path, "a piece", 3)
+    script.train_and_score(comparison, Path("data"), tmp_path, "both", 3)
     assert commands == [
         "['seamseg', 'train'] ['optimizer.lr=1', 'training.seed=3']",
         "['seamseg', 'evaluate'] []",
-        "['scripts.exchange', 'a piece', 'train'] ['training.seed=3']",
+        "['scripts.exchange', 'a piece', 'train'] ['optimizer.lr=2', 'training.seed=3']",
         "['scripts.exchange', 'a piece', 'evaluate'] []",
     ]
     assert json.loads((tmp_path / "changed-3.time.json").read_text()) == 1.5

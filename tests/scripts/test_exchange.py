@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from support.script_module import SCRIPTS, load_script
+from support.script_module import load_script
 from torch import Tensor
 
 from seamseg.algos import losses, rpn
@@ -25,11 +24,6 @@ SIZE = (64, 96)
 def script() -> Any:
     """The script as a module."""
     return load_script("exchange")
-
-
-def test_exchanges_of_comparisons_are_known(script: Any) -> None:
-    for file in (SCRIPTS / "comparisons").glob("*.yaml"):
-        assert set(yaml.safe_load(file.read_text()).get("exchanges", [])) <= set(script.EXCHANGES), file.name
 
 
 def test_unknown_piece_is_refused_with_the_known_ones(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
