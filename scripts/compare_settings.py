@@ -199,7 +199,7 @@ def summary_of(run: Path) -> dict[str, Any]:
 
 def print_table(comparison: Comparison, results: Results) -> None:
     """Print the scores of every change beside those of the config with the same seeds."""
-    columns = ("change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff")
+    columns = ("change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff", "box AP", "mask AP")
     print(f"| {' | '.join(columns)} | PQ after each validation | CPU time |\n{'|---' * (len(columns) + 2)}|")
     baseline = results.get(CONFIG_ITSELF, {})
     for name in comparison.changes:
@@ -209,8 +209,9 @@ def print_table(comparison: Comparison, results: Results) -> None:
             continue
         of_change, of_config = ([side[seed] for seed in seeds] for side in (results[name], baseline))
         difference = " | " if name == CONFIG_ITSELF else describe_difference(of_config, of_change)
-        parts = [mean_pq(of_change, part) for part in ("all", "things", "stuff")]
-        cells = [name, str(len(seeds)), parts[0], difference, *parts[1:]]
+        pqs = [mean([one["pq"][part] for one in of_change]) for part in ("all", "things", "stuff")]
+        aps = [mean([one[key] for one in of_change]) for key in ("box_ap", "mask_ap")]
+        cells = [name, str(len(seeds)), pqs[0], difference, *pqs[1:], *aps]
         print(f"| {' | '.join(cells)} | {curve(of_change)} | {cpu_time(of_change)} |")
 
 
@@ -224,11 +225,10 @@ def describe_difference(of_config: Sequence[Mapping[str, Any]], of_change: Seque
     return f"{100 * result.difference:+.1f} | {100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
 
 
-def mean_pq(results: Sequence[Mapping[str, Any]], part: str) -> str:
-    """Return mean and standard deviation of the PQ of a part of the classes."""
-    values = [100 * one["pq"][part] for one in results]
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
+def mean(scores: Sequence[float]) -> str:
+    """Return mean and standard deviation of a score of several seeds, in percent."""
+    deviation = f" ± {100 * statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
+    return f"{100 * statistics.mean(scores):.1f}{deviation}"
 
 
 def curve(results: Sequence[Mapping[str, Any]]) -> str:

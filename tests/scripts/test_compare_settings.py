@@ -42,7 +42,7 @@ def finished_run(run: Path, pq: float, minutes: int) -> None:
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     images = [{"image_id": one, "classes": [0], "iou": [2 * pq], "tp": [2], "fp": [0], "fn": [0]} for one in (1, 2)]
     parts = {"all": {"pq": pq}, "things": {"pq": pq / 2}, "stuff": {"pq": pq}}
-    scores = {**parts, "box_ap": 0.1, "mask_ap": 0.2, "per_class": {"road": {}}, "images": images}
+    scores = {**parts, "box_ap": pq / 4, "mask_ap": pq / 5, "per_class": {"road": {}}, "images": images}
     run.with_suffix(".json").write_text(json.dumps(scores))
     run.with_suffix(".time.json").write_text(str(60.0 * minutes))
 
@@ -61,10 +61,11 @@ def test_table_compares_a_change_with_the_config_over_the_seeds_of_both(
             recorded.add(name, seed, script.summary_of(run))
     script.print_table(comparison, recorded.read())
     _, _, config, better, half, later = capsys.readouterr().out.splitlines()
-    assert config == "| the config | 2 | 55.0 ± 7.1 |  |  | 27.5 ± 3.5 | 55.0 ± 7.1 | 27.5, 55.0 | 1 min 30 s |"
+    pqs, aps = "27.5 ± 3.5 | 55.0 ± 7.1", "13.8 ± 1.8 | 11.0 ± 1.4"
+    assert config == f"| the config | 2 | 55.0 ± 7.1 |  |  | {pqs} | {aps} | 27.5, 55.0 | 1 min 30 s |"
     assert better.startswith("| better | 2 | 75.0 ± 7.1 | +20.0 | ")
-    assert better.endswith(" | 37.5 ± 3.5 | 75.0 ± 7.1 | 37.5, 75.0 | 1 min 30 s |")
-    assert half == "| half | 1 | 60.0 | +10.0 | +10.0 … +10.0 | 30.0 | 60.0 | 30.0, 60.0 | 1 min 00 s |"
+    assert better.endswith(" | 37.5 ± 3.5 | 75.0 ± 7.1 | 18.8 ± 1.8 | 15.0 ± 1.4 | 37.5, 75.0 | 1 min 30 s |")
+    assert half == "| half | 1 | 60.0 | +10.0 | +10.0 … +10.0 | 30.0 | 60.0 | 15.0 | 12.0 | 30.0, 60.0 | 1 min 00 s |"
     assert later == "| later | not finished |"
 
 
