@@ -31,6 +31,7 @@ import yaml
 
 from seamseg.io.files import write_text
 from seamseg.metrics.matching import ImageCounts
+from seamseg.metrics.resampling import Comparison as PQDifference
 from seamseg.metrics.resampling import compare_runs
 
 CONFIG_ITSELF = "the config"
@@ -197,32 +198,61 @@ def summary_of(run: Path) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Trainings with a change, beside those of the config with the same seeds.
+
+    Attributes:
+        name: Name of the change.
+        results: Results by seed.
+        difference: PQ of the change minus PQ of the config; None for the config itself.
+    """
+
+    name: str
+    results: list[dict[str, Any]]
+    difference: PQDifference | None
+
+
+def compare_changes(comparison: Comparison, results: Results) -> list[Compared]:
+    """Compare every change that has been trained with a seed of the config, in the order of the comparison file."""
+    baseline, compared = results.get(CONFIG_ITSELF, {}), []
+    for name in comparison.changes:
+        seeds = sorted(results.get(name, {}).keys() & baseline.keys())
+        if seeds:
+            of_config, of_change = ([side[seed] for seed in seeds] for side in (baseline, results[name]))
+            difference = None if name == CONFIG_ITSELF else difference_of(of_config, of_change)
+            compared.append(Compared(name, of_change, difference))
+    return compared
+
+
+def difference_of(of_config: Sequence[Mapping[str, Any]], of_change: Sequence[Mapping[str, Any]]) -> PQDifference:
+    """Return the difference of the mean PQs."""
+    counts = [
+        [[ImageCounts.from_dict(image) for image in one["images"]] for one in side] for side in (of_config, of_change)
+    ]
+    return compare_runs(counts[0], counts[1], of_config[0]["num_classes"])
+
+
 def print_table(comparison: Comparison, results: Results) -> None:
     """Print the scores of every change beside those of the config with the same seeds."""
     columns = ("change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff", "box AP", "mask AP")
     print(f"| {' | '.join(columns)} | PQ after each validation | CPU time |\n{'|---' * (len(columns) + 2)}|")
-    baseline = results.get(CONFIG_ITSELF, {})
-    for name in comparison.changes:
-        seeds = sorted(results.get(name, {}).keys() & baseline.keys())
-        if not seeds:
-            print(f"| {name} | not finished |")
-            continue
-        of_change, of_config = ([side[seed] for seed in seeds] for side in (results[name], baseline))
-        difference = " | " if name == CONFIG_ITSELF else describe_difference(of_config, of_change)
-        pqs = [mean([one["pq"][part] for one in of_change]) for part in ("all", "things", "stuff")]
-        aps = [mean([one[key] for one in of_change]) for key in ("box_ap", "mask_ap")]
-        cells = [name, str(len(seeds)), pqs[0], difference, *pqs[1:], *aps]
-        print(f"| {' | '.join(cells)} | {curve(of_change)} | {cpu_time(of_change)} |")
+    compared = compare_changes(comparison, results)
+    for one in compared:
+        pqs = [mean([result["pq"][part] for result in one.results]) for part in ("all", "things", "stuff")]
+        aps = [mean([result[key] for result in one.results]) for key in ("box_ap", "mask_ap")]
+        cells = [one.name, str(len(one.results)), pqs[0], *describe(one.difference), *pqs[1:], *aps]
+        print(f"| {' | '.join(cells)} | {curve(one.results)} | {cpu_time(one.results)} |")
+    for name in sorted(comparison.changes.keys() - {one.name for one in compared}):
+        print(f"not finished with a seed of the config: {name}", file=sys.stderr)
 
 
-def describe_difference(of_config: Sequence[Mapping[str, Any]], of_change: Sequence[Mapping[str, Any]]) -> str:
-    """Return the difference of the mean PQs and its interval, as two cells."""
-    counts = [
-        [[ImageCounts.from_dict(image) for image in one["images"]] for one in side] for side in (of_config, of_change)
-    ]
-    result = compare_runs(counts[0], counts[1], of_config[0]["num_classes"])
-    interval = result.difference_interval
-    return f"{100 * result.difference:+.1f} | {100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
+def describe(difference: PQDifference | None) -> tuple[str, str]:
+    """Return a difference and its interval, in percent."""
+    if difference is None:
+        return "", ""
+    interval = difference.difference_interval
+    return f"{100 * difference.difference:+.1f}", f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
 
 
 def mean(scores: Sequence[float]) -> str:
