@@ -23,10 +23,10 @@ setup: $(STAMP) ## install the tested versions and this checkout (editable) into
 demo: $(STAMP) ## draw scenes, train, evaluate, predict: eight minutes on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
-# One process per core with one thread each, because threads inside small tests only cost time. Files run in the order of
-# conftest.py, the long ones first, rather than by their number of tests.
+# conftest.py sets the number of processes and lets each compute with one thread. It also orders the files: long ones first,
+# rather than by their number of tests.
 test: $(STAMP) $(TEST_PEERS) ## run all tests except those marked manual; ARGS="…" goes to pytest
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
 
 lint: $(STAMP) ## check format, docstrings, spelling, types and import contracts
 	@echo "ruff format" && $(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }

@@ -8,6 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Before torch is imported. All cores are busy with test processes, and with several threads, torch 2.14 aborts in the
+# backward pass of convolutions as narrow as those of the tests' networks.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples on every run and no deadline, so that a failure can be repeated on any machine.
 hypothesis.settings.register_profile("seamseg", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("seamseg")
