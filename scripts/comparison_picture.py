@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ _SHADE: Color = (240, 243, 246)
 _RULE: Color = (218, 223, 228)
 _SIZE, _MARGIN, _LINE, _PAD = 17, 36, 22, 12
 _LABELS, _PLOT, _COLUMN = 440, 520, 86
+_CHARACTERS = 48
+"""Length of the lines of a label."""
 _COLUMNS = ("seeds", "PQ", "box AP", "mask AP", "CPU min")
 _TOP = _MARGIN + 108
 """Upper edge of the plot."""
@@ -65,7 +68,7 @@ def comparison_picture(config: str, compared: Sequence[Compared]) -> Picture:
     Returns:
         The chart on white, H×W×3 uint8 RGB.
     """
-    labels = [balanced(one.name, _LABELS - 20) for one in compared]
+    labels = [balanced(one.name) for one in compared]
     heights = [len(lines) * _LINE + _PAD for lines in labels]
     low, high = axis([one.difference for one in compared if one.difference is not None])
     plot = _MARGIN + _LABELS
@@ -91,22 +94,11 @@ def comparison_picture(config: str, compared: Sequence[Compared]) -> Picture:
     return canvas
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Break a text between words into lines of at most ``width`` pixels, unless a word is wider."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, _SIZE) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def balanced(text: str, width: int) -> list[str]:
-    """Break a text into as few lines as :func:`wrapped` does, of similar widths."""
-    fewest = len(wrapped(text, width))
-    return next(lines for narrow in range(width // fewest, width + 1) if len(lines := wrapped(text, narrow)) == fewest)
+def balanced(label: str) -> list[str]:
+    """Break a label into as few lines as possible, of similar lengths."""
+    fewest = len(wrap(label, _CHARACTERS))
+    widths = range(len(label) // fewest, _CHARACTERS + 1)
+    return next(lines for width in widths if len(lines := wrap(label, width)) == fewest)
 
 
 def axis(differences: Sequence[PQDifference]) -> tuple[int, int]:
