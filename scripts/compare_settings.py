@@ -3,6 +3,7 @@
 seamseg make-scenes data/scenes --train 360 --val 40 --size 192x384 --seed 0
 python scripts/compare_settings.py train scripts/comparisons/scenes_causes.yaml data/scenes runs/causes --jobs 2
 python scripts/compare_settings.py table scripts/comparisons/scenes_causes.yaml
+python -m scripts.comparison_picture scripts/comparisons/scenes_causes.yaml
 
 A comparison file names the `config`, the `seeds`, overrides for all trainings (`common`), and `changes`: a list of
 overrides by name. The override `exchange=PIECE` swaps a piece that has no setting (scripts/exchange.py). `train` keeps
@@ -235,14 +236,15 @@ def difference_of(of_config: Sequence[Mapping[str, Any]], of_change: Sequence[Ma
 
 def print_table(comparison: Comparison, results: Results) -> None:
     """Print the scores of every change beside those of the config with the same seeds."""
-    columns = ("change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff", "box AP", "mask AP")
-    print(f"| {' | '.join(columns)} | PQ after each validation | CPU time |\n{'|---' * (len(columns) + 2)}|")
+    columns = ["change", "seeds", "PQ", "minus the config", "95 % interval", "things", "stuff", "box AP", "mask AP"]
+    columns += ["PQ after each validation", "CPU time"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     compared = compare_changes(comparison, results)
     for one in compared:
         pqs = [mean([result["pq"][part] for result in one.results]) for part in ("all", "things", "stuff")]
         aps = [mean([result[key] for result in one.results]) for key in ("box_ap", "mask_ap")]
         cells = [one.name, str(len(one.results)), pqs[0], *describe(one.difference), *pqs[1:], *aps]
-        print(f"| {' | '.join(cells)} | {curve(one.results)} | {cpu_time(one.results)} |")
+        print(f"| {' | '.join([*cells, curve(one.results), cpu_time(one.results)])} |")
     for name in sorted(comparison.changes.keys() - {one.name for one in compared}):
         print(f"not finished with a seed of the config: {name}", file=sys.stderr)
 
