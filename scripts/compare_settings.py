@@ -205,7 +205,7 @@ class Compared:
 
     Attributes:
         name: Name of the change.
-        results: Results by seed.
+        results: One result per seed, as from :func:`summary_of`.
         difference: PQ of the change minus PQ of the config; None for the config itself.
     """
 

@@ -102,7 +102,7 @@ def balanced(label: str) -> list[str]:
 
 
 def axis(differences: Sequence[PQDifference]) -> tuple[int, int]:
-    """Return the ends of the axis in points of PQ, multiples of ``_STEP`` around 0 and all intervals."""
+    """Return the ends of the axis in points of PQ, half a step beyond the grid lines around 0 and all intervals."""
     intervals = [one.difference_interval for one in differences]
     low = min([0.0, *(100 * one.low for one in intervals)])
     high = max([0.0, *(100 * one.high for one in intervals)])
