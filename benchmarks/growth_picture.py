@@ -15,8 +15,7 @@ import numpy as np
 
 from benchmarks.network_growth import CAUSES, Cause
 from benchmarks.table import RESULTS, Row, read_rows
-from seamseg.structures.categories import Color
-from seamseg.visualization.colors import GRAY, INK, PAPER
+from seamseg.visualization.colors import BLUE, GRAY, INK, ORANGE, PAPER, SHADE
 from seamseg.visualization.images import Picture, write_image
 from seamseg.visualization.text import BOLD, draw_text, text_width
 
@@ -31,9 +30,6 @@ COSTS: Mapping[str, str] = {
     "nms": "box suppression",
 }
 """Label of each cost, from top to bottom."""
-WITHIN: Color = (34, 119, 204)
-BEYOND: Color = (204, 88, 34)
-_SHADE: Color = (240, 243, 246)
 _SIZE, _MARGIN, _ROW = 17, 36, 34
 _LABELS, _PANEL, _LINE, _GAP = 176, 190, 130, 16
 _TOP = _MARGIN + 108
@@ -82,12 +78,12 @@ def _draw_panel(canvas: Picture, x: int, cause: Cause, rows: Mapping[str, Row]) 
     line = round(_LINE / max(1.0, largest))
     bottom = _TOP + len(COSTS) * _ROW
     draw_text(canvas, f"{cause.words} ×{cause.factor}", x, _TOP - 14, _SIZE, INK, BOLD)
-    canvas[_TOP:bottom, x : x + _PANEL] = _SHADE
+    canvas[_TOP:bottom, x : x + _PANEL] = SHADE
     for place, row in enumerate(found):
         ratio = None if row is None else row.ratio
         end = x if ratio is None else x + max(1, round(line * ratio / cause.factor))
         y = _TOP + place * _ROW
-        canvas[y + 7 : y + _ROW - 7, x:end] = BEYOND if row is not None and row.holds is False else WITHIN
+        canvas[y + 7 : y + _ROW - 7, x:end] = ORANGE if row is not None and row.holds is False else BLUE
     canvas[_TOP:bottom, x + line : x + line + 2] = INK
     for place, row in enumerate(found):
         _write_growth(canvas, x, line, _baseline(place), None if row is None else row.ratio, cause.factor)

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.table import RESULTS
 from seamseg.structures.categories import Color
 from seamseg.visualization.bars import PairedBar, paired_bars
+from seamseg.visualization.colors import BLUE
 from seamseg.visualization.images import write_image
 
 DEFAULT = RESULTS.parents[1] / "docs" / "memory.png"
@@ -28,7 +29,7 @@ NETWORKS = {
     "unet": "U-Net",
 }
 FORMS: Mapping[str, tuple[str, Color]] = {
-    "inplace": ("in place", (34, 119, 204)),
+    "inplace": ("in place", BLUE),
     "checkpoint": ("checkpoint", (170, 178, 188)),
     "compile": ("compiled, budget 0.5", (206, 190, 150)),
     "inplace-checkpoint": ("in place + checkpoint", (24, 74, 140)),

@@ -21,16 +21,12 @@ import numpy as np
 from scripts.compare_settings import Compared, Comparison, Recorded, compare_changes
 from seamseg.metrics.resampling import Comparison as PQDifference
 from seamseg.structures.categories import Color
-from seamseg.visualization.colors import GRAY, INK, PAPER
+from seamseg.visualization.colors import BLUE, GRAY, INK, ORANGE, PAPER, RULE, SHADE
 from seamseg.visualization.images import Picture, write_image
 from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, text_width
 
-GAIN: Color = (34, 119, 204)
-LOSS: Color = (204, 88, 34)
 UNDECIDED: Color = (150, 158, 168)
-_SHADE: Color = (240, 243, 246)
-_RULE: Color = (218, 223, 228)
 _SIZE, _MARGIN, _LINE, _PAD = 17, 36, 22, 12
 _LABELS, _PLOT, _COLUMN = 440, 520, 86
 _CHARACTERS = 48
@@ -120,14 +116,14 @@ def numbers(results: Sequence[dict[str, Any]]) -> list[str]:
 def color_of(difference: PQDifference) -> Color:
     """Return the color of a difference; it is gray if its interval contains 0."""
     interval = difference.difference_interval
-    return GAIN if interval.low > 0 else LOSS if interval.high < 0 else UNDECIDED
+    return BLUE if interval.low > 0 else ORANGE if interval.high < 0 else UNDECIDED
 
 
 def _draw_grid(canvas: Picture, plot: int, height: int, low: int, high: int) -> None:
-    canvas[_TOP : _TOP + height, plot : plot + _PLOT] = _SHADE
+    canvas[_TOP : _TOP + height, plot : plot + _PLOT] = SHADE
     for points in range(math.ceil(low / _STEP) * _STEP, high + 1, _STEP):
         x = plot + _position(points, low, high)
-        canvas[_TOP : _TOP + height, x - 1 : x + 1] = INK if points == 0 else _RULE
+        canvas[_TOP : _TOP + height, x - 1 : x + 1] = INK if points == 0 else RULE
         text = f"{points:+d}" if points else "0"
         draw_text(canvas, text, x - text_width(text, _SIZE) // 2, _TOP + height + _LINE, _SIZE, GRAY)
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamseg.structures.categories import Color
-from seamseg.visualization.colors import GRAY, INK, PAPER
+from seamseg.visualization.colors import GRAY, INK, PAPER, RULE
 from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
-_RULE: Color = (226, 230, 234)
 _SIZE, _MARGIN = 16, 40
 _BAR, _PLOT = 64, 300
 _LINE, _LABEL, _WHOLE = 30, 190, 560
@@ -118,7 +117,7 @@ def _draw_head(canvas: Picture, title: str, subtitle: str, keys: Sequence[tuple[
 def _draw_axis(canvas: Picture, top: int) -> None:
     for percent in range(0, 101, 25):
         y = top + round(_PLOT * (1 - percent / 100))
-        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = _RULE if percent else GRAY
+        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = RULE if percent else GRAY
         text = str(percent)
         draw_text(canvas, text, _MARGIN + 28 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, GRAY)
 
@@ -134,7 +133,7 @@ def _draw_bar(canvas: Picture, x: int, top: int, value: float, color: Color) -> 
 
 def _draw_shares(canvas: Picture, y: int, counts: Sequence[int], colors: Sequence[Color]) -> None:
     left, total = _MARGIN + _LABEL, sum(counts)
-    canvas[y + 4 : y + _LINE - 4, left : left + _WHOLE] = _RULE
+    canvas[y + 4 : y + _LINE - 4, left : left + _WHOLE] = RULE
     edges = np.rint(np.cumsum([0, *counts]) / max(total, 1) * _WHOLE).astype(int).tolist()
     for start, end, count, color in zip(edges[:-1], edges[1:], counts, colors, strict=True):
         canvas[y + 4 : y + _LINE - 4, left + start : left + end] = color

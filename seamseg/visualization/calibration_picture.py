@@ -10,14 +10,13 @@ import cv2
 import numpy as np
 
 from seamseg.structures.categories import Color
-from seamseg.visualization.colors import GRAY, INK, PAPER
+from seamseg.visualization.colors import GRAY, INK, PAPER, RULE
 from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, text_width
 
 RIGHT: Color = (23, 107, 135)
 GAP: Color = (232, 170, 150)
-_RULE: Color = (226, 230, 234)
 _COUNT: Color = (170, 178, 186)
 _SIZE, _MARGIN, _PLOT, _COUNTS, _GUTTER, _HEAD, _FOOT = 16, 36, 300, 54, 96, 60, 84
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -106,7 +105,7 @@ def _draw_axes(canvas: Picture, top: int, left: int, end: float, title: str) -> 
     """Draw rules at quarters, with percentages: 0 to 100 to the right, and 0 to ``end`` upward."""
     for quarter in range(5):
         y, x = top + _PLOT - round(_PLOT * quarter / 4), left + round(_PLOT * quarter / 4)
-        canvas[y, left : left + _PLOT] = _RULE if quarter else GRAY
+        canvas[y, left : left + _PLOT] = RULE if quarter else GRAY
         text = f"{25 * quarter * end:.3g}"
         draw_text(canvas, text, left - 10 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, GRAY)
         _draw_centered(canvas, str(25 * quarter), x, top + _PLOT + 20)

@@ -15,6 +15,12 @@ PAPER: Color = (255, 255, 255)
 INK: Color = (28, 32, 38)
 GRAY: Color = (104, 112, 122)
 """Background, text, and less important text of all pictures with text beside the images."""
+SHADE: Color = (240, 243, 246)
+RULE: Color = (220, 224, 229)
+"""Background and grid lines of charts."""
+BLUE: Color = (34, 119, 204)
+ORANGE: Color = (204, 88, 34)
+"""Marks of charts: what is as it should be, and what is not."""
 
 _LIGHTNESS_SPAN, _HUE_SPAN = 34.0, 36.0
 _LIGHTNESS_RANGE = (30.0, 90.0)

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.structures.categories import Color
-from seamseg.visualization.colors import GRAY, INK, PAPER, text_color
+from seamseg.visualization.colors import GRAY, INK, PAPER, RULE, text_color
 from seamseg.visualization.images import Picture
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
 AT_MOST = 24
 """Maximum number of classes that are shown, those with the most errors."""
 
-_RULE: Color = (220, 224, 229)
 _RIGHT, _WRONG = (23, 107, 135), (196, 69, 37)
 _CELL, _SIZE, _MARGIN, _LABEL = 46, 15, 36, 190
 
@@ -113,7 +112,7 @@ def _draw_row(canvas: Picture, y: int, left: int, label: str, shares: NDArray[An
     for column, share in enumerate(shares.tolist()):
         x = left + column * _CELL
         color = _shade(_RIGHT if column == row else _WRONG, share)
-        canvas[y : y + _CELL, x : x + _CELL] = _RULE
+        canvas[y : y + _CELL, x : x + _CELL] = RULE
         canvas[y + 1 : y + _CELL, x + 1 : x + _CELL] = color
         if share >= 0.005:
             value = f"{100 * share:.0f}"

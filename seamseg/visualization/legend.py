@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seamseg.structures.categories import VOID, Categories, Color
-from seamseg.visualization.colors import GRAY, INK, instance_shades
+from seamseg.structures.categories import VOID, Categories
+from seamseg.visualization.colors import GRAY, INK, RULE, instance_shades
 from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import paste_rounded
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
-
-_RULE: Color = (220, 224, 229)
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def draw_legend(
         size: Font size in pixels.
     """
     y, x = corner
-    canvas[y : y + max(1, size // 16), x : x + width] = _RULE
+    canvas[y : y + max(1, size // 16), x : x + width] = RULE
     y += _space(size)
     grid = _grid(categories, classes, width, size)
     for heading, members in _sections(categories, classes):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torchvision
 
-from benchmarks.growth_picture import BEYOND, COSTS, WITHIN, growth_picture, main
+from benchmarks.growth_picture import COSTS, growth_picture, main
 from benchmarks.network_cases import FULL, QUICK
 from benchmarks.network_growth import (
     CAUSES,
@@ -29,6 +29,7 @@ from benchmarks.table import Row, write_rows
 from seamseg.algos import matching
 from seamseg.ops.boxes import best_overlaps
 from seamseg.structures import Size
+from seamseg.visualization.colors import BLUE, ORANGE
 
 AREA, OBJECTS, CLASSES, IMAGES = CAUSES
 
@@ -110,11 +111,11 @@ def longest(picture: np.ndarray, color: tuple[int, int, int]) -> int:
 def test_picture_has_a_bar_for_every_cost_and_marks_those_beyond_their_limit() -> None:
     assert set(COSTS) == set(MEASURES)
     half, whole = growth_picture(rows_of(1.0)), growth_picture(rows_of(2.0))
-    assert longest(whole, WITHIN) == pytest.approx(2 * longest(half, WITHIN), abs=4)
-    assert longest(whole, BEYOND) == 0
+    assert longest(whole, BLUE) == pytest.approx(2 * longest(half, BLUE), abs=4)
+    assert longest(whole, ORANGE) == 0
     beyond = growth_picture(rows_of(3.0))  # of a factor of 2 for images, and within that of others
-    assert longest(beyond, BEYOND) > 0
-    assert longest(beyond, WITHIN) > 0
+    assert longest(beyond, ORANGE) > 0
+    assert longest(beyond, BLUE) > 0
 
 
 def test_picture_of_recorded_rows_tolerates_missing_ones(tmp_path: Path) -> None:

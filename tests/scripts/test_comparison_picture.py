@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from support.script_module import load_script
 
+from seamseg.visualization.colors import BLUE, ORANGE
+
 
 @pytest.fixture(scope="module")
 def script() -> Any:
@@ -64,7 +66,7 @@ def test_gains_are_right_of_0_and_losses_left_in_their_colors(script: Any, compa
     picture = cv2.imread(str(comparison.with_suffix(".png")))[:, :, ::-1]
     plot = picture[script._TOP : -script._MARGIN - script._LINE]
     _, zero = np.flatnonzero(np.bincount(columns_of(plot, script.INK)[:, 0]) > 0.8 * len(plot))  # a line of two pixels
-    better, worse, equal = (columns_of(plot, color) for color in (script.GAIN, script.LOSS, script.UNDECIDED))
+    better, worse, equal = (columns_of(plot, color) for color in (BLUE, ORANGE, script.UNDECIDED))
     assert better[:, 0].min() > zero
     assert worse[:, 0].max() < zero
     assert equal[:, 0].min() < zero < equal[:, 0].max()
