@@ -111,7 +111,8 @@ def paste_objects(onto: AnnotatedImage, source: AnnotatedImage, chosen: Tensor, 
 
     Returns:
         The image, the segments that still have a pixel (first the ones of ``onto``, then the pasted ones), their boxes,
-        and the sides at which a crop had cut them, if their visible part still ends there.
+        and the sides at which they are cut: those at which a crop had cut them, and those at which the pasted part of
+        an object of a larger image ends at the edge.
     """
     height, width = (min(sides) for sides in zip(onto.annotation.size, source.annotation.size, strict=True))
     source_ids = source.annotation.ids[:, :height, :width]
@@ -134,5 +135,7 @@ def paste_objects(onto: AnnotatedImage, source: AnnotatedImage, chosen: Tensor, 
     classes = torch.cat([below.classes, source.annotation.classes[1:]])
     crowd = torch.cat([below.crowd | covered, source.annotation.crowd[1:]])
     visible, boxes, shown = drop_empty_layers(LayeredSegmentation(ids, classes, crowd))
-    cut = torch.cat([onto.cut_sides, source.cut_sides[1:]])[shown] & edge_sides(boxes, below.size)
+    source_cut = source.cut_sides.clone()
+    source_cut[:, 2:] |= source.boxes[:, 2:] > source.boxes.new_tensor([height, width])
+    cut = torch.cat([onto.cut_sides, source_cut[1:]])[shown] & edge_sides(boxes, below.size)
     return AnnotatedImage(image, visible, boxes, cut)

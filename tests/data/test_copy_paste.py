@@ -140,6 +140,16 @@ def test_paste_from_a_larger_image_keeps_the_common_corner_and_its_size() -> Non
     assert result.annotation.ids.tolist() == [[[1, 2], [1, 2]]]
 
 
+def test_paste_marks_objects_of_a_larger_image_as_cut_where_they_do_not_fit() -> None:
+    onto = drawn(["1110 1110 1110"], classes=[0])
+    #                continues on the right, ends at the right edge, continues below
+    source = drawn(["00011 00020 03020 03000"], classes=[2, 2, 3])
+    result = check(onto, source, torch.tensor([False, True, True, True]), 0.0)
+    right, bottom = [False, False, False, True], [False, False, True, False]
+    assert result.cut is not None
+    assert result.cut.tolist() == [[False] * 4, [False] * 4, right, [False] * 4, bottom]
+
+
 def test_paste_into_an_image_without_segments_only_adds_objects() -> None:
     onto, source = drawn(["000 000"], classes=[]), drawn(["110 000"], classes=[2])
     result = check(onto, source, torch.tensor([False, True]), 0.5)
