@@ -79,6 +79,20 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
     return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
 
 
+def build_train_transform(experiment: Experiment) -> TrainTransform:
+    """Build the random transform of training images."""
+    data = experiment.data
+    return TrainTransform(
+        shortest_side=data.shortest_side,
+        longest_side=data.longest_side,
+        random_scale=data.random_scale,
+        random_flip=data.random_flip,
+        random_crop=data.random_crop,
+        crop_min_visible=data.crop_min_visible,
+        color_jitter=ColorJitter(**data.color_jitter.model_dump()),
+    )
+
+
 def build_training_loader(
     experiment: Experiment,
     source: AnnotatedDataset,
@@ -98,17 +112,8 @@ def build_training_loader(
     Raises:
         SeamsegError: ``data.copy_paste`` is set, but the split has no objects with outlines.
     """
-    data = experiment.data
-    transform = TrainTransform(
-        shortest_side=data.shortest_side,
-        longest_side=data.longest_side,
-        random_scale=data.random_scale,
-        random_flip=data.random_flip,
-        random_crop=data.random_crop,
-        crop_min_visible=data.crop_min_visible,
-        color_jitter=ColorJitter(**data.color_jitter.model_dump()),
-    )
-    dataset = TrainDataset(source, transform, experiment.training.seed, _build_copy_paste(data, source))
+    paste = _build_copy_paste(experiment.data, source)
+    dataset = TrainDataset(source, build_train_transform(experiment), experiment.training.seed, paste)
     draws = build_image_draws(experiment, source)
     if tell is not None and isinstance(draws, RepeatedImages):
         tell(draws.describe())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +11,11 @@ from torch import Tensor, nn
 from seamseg.algos.class_weights import ClassWeights
 from seamseg.algos.rpn import RegionProposalNetwork
 from seamseg.builders.classifier import LOSS_WEIGHTS, build_initialized_classifier
-from seamseg.builders.data import open_training_split
+from seamseg.builders.data import build_train_transform, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.training import build_learning_rate, build_optimizer, with_choices
 from seamseg.config import Experiment, TrainableSettings
 from seamseg.data.image_folder import open_image_folder
-from seamseg.data.resizing import network_size
 from seamseg.engine.made_up_batch import MadeUpProposals, made_up_truth
 from seamseg.engine.step_memory import StepMemory, measure_step
 from seamseg.engine.train import OptimizationConfig
@@ -64,25 +64,19 @@ def find_workload(experiment: TrainableSettings, num_objects: int) -> Workload:
             num_classes = len(open_image_folder(expand_home(images.root), images.train_split).classes)
             source = f"classes of {images.root}"
         return Workload(0, num_classes, (images.crop, images.crop), 0, source)
-    data = experiment.data
+    data, transform = experiment.data, build_train_transform(experiment)
     if data.root is None:
         stuff, things = COCO_CLASSES
-        longest, shortest = data.longest_side, min(_longest_short_side(experiment), data.longest_side)
-        size, source = (shortest, longest), "classes of COCO assumed, with the largest images that the settings allow"
+        # Image that becomes the largest. With a crop, its size in prediction counts, whatever the random scale is.
+        scale = 1.0 if data.random_scale is None or data.random_crop is not None else data.random_scale[1]
+        size = transform.largest_size((min(int(scale * data.shortest_side), data.longest_side), data.longest_side))
+        source = "classes of COCO assumed, with the largest images that the settings allow"
     else:
         split = open_training_split(experiment)
         stuff, things = split.categories.num_stuff, split.categories.num_things
-        sizes = [network_size(size, _longest_short_side(experiment), data.longest_side) for size in split.sizes]
-        size = max(sizes, key=lambda size: size[0] * size[1])
+        size = max(map(transform.largest_size, split.sizes), key=math.prod)
         source = f"classes and largest image of {data.root}"
-    if data.random_crop is not None:
-        size = min(size[0], data.random_crop[0]), min(size[1], data.random_crop[1])
     return Workload(stuff, things, size, num_objects, source)
-
-
-def _longest_short_side(experiment: Experiment) -> int:
-    data = experiment.data
-    return int(data.shortest_side * (1.0 if data.random_scale is None else data.random_scale[1]))
 
 
 @dataclass(frozen=True)

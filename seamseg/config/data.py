@@ -86,7 +86,8 @@ class DataSettings(Settings):
     """Maximum length of the longer side of an image after scaling, in pixels; at least `shortest_side`."""
 
     random_scale: tuple[PositiveFloat, PositiveFloat] | None = (0.8, 1.0)
-    """Range of a random factor on `shortest_side` in training. null always uses `shortest_side` itself."""
+    """Range of a random factor on `shortest_side` in training; `longest_side` takes precedence. With `random_crop`, the
+    factor multiplies the size that both sides yield and may exceed `longest_side`. null is a factor of 1."""
 
     scale_sampling: Literal["random", "uniform"] = "random"
     """How images, their scale and the place of the crop are drawn in training. `random`: each image once per epoch,
@@ -113,8 +114,7 @@ class DataSettings(Settings):
 
     random_crop: tuple[PositiveInt, PositiveInt] | None = None
     """Height and width in pixels of a random crop that is cut out of each training image after scaling. null uses whole
-    images. For large-scale jitter, combine it with a wide range such as `random_scale=[0.1,2.0]` and a sufficiently
-    large `longest_side`."""
+    images. For large-scale jitter, combine it with a wide range such as `random_scale=[0.1,2.0]`."""
 
     crop_min_visible: Fraction = 0.1
     """Objects with less than this fraction of their pixels left after cropping become crowd: they keep their class and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -144,12 +145,16 @@ def make_plan(
     scale = reduction(whole, scaled)
     if crop is None:
         return AugmentationPlan(whole, (0, 0, *whole), scaled, mirrored, scale)
-    size = min(scaled[0], crop[0]), min(scaled[1], crop[1])
+    size = _cropped(scaled, crop)
     rows, columns = (
         _range(whole[axis], scaled[axis], size[axis], place[axis], scale, focus and focus[axis::2]) for axis in (0, 1)
     )
     window = rows[0], columns[0], rows[1], columns[1]
     return AugmentationPlan(whole, window, size, mirrored, scale)
+
+
+def _cropped(size: Size, crop: Size) -> Size:
+    return min(size[0], crop[0]), min(size[1], crop[1])
 
 
 def _range(
@@ -212,9 +217,10 @@ class TrainTransform:
 
     Args:
         shortest_side: Length of the shorter side before the random scale, in pixels.
-        longest_side: Maximum length of the longer side before cropping, in pixels; takes precedence over
-            ``shortest_side`` and ``random_scale``.
-        random_scale: Lower and upper bound of the factor on ``shortest_side``, drawn uniformly; None means 1.
+        longest_side: Maximum length of the longer side, in pixels; takes precedence over ``shortest_side`` and, without
+            ``random_crop``, over ``random_scale``.
+        random_scale: Lower and upper bound of a factor, drawn uniformly; None means 1. With ``random_crop``, it
+            multiplies the size of the image in prediction, otherwise ``shortest_side``.
         random_flip: Whether to mirror left and right with probability 0.5.
         random_crop: Maximum height and width after scaling, in pixels; the crop is placed at random. None disables
             cropping.
@@ -263,26 +269,37 @@ class TrainTransform:
             focus: Part of the image that the sample shows, and its size; None for any part.
         """
         flip, scale, top, left, *colors = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
-        short_side = self._short_side(scale)
+        low, high = self._short_sides(size)
+        short_side = low + (high - low) * scale
         if focus is not None and focus.side is not None:
-            short_side = self._focused_short_side(size, focus.box, focus.side)
-        scaled = network_size(size, short_side, self.longest_side)
+            y0, x0, y1, x1 = focus.box
+            wanted = min(size) * focus.side / ((y1 - y0) * (x1 - x0)) ** 0.5
+            short_side = min(max(wanted, low), high)
+        scaled = self._scaled(size, short_side)
         mirrored, box = self.random_flip and flip < 0.5, None if focus is None else focus.box
         plan = make_plan(size, scaled, self.random_crop, (top, left), mirrored, box)
         return replace(plan, color=self.color_jitter.draw(colors), min_visible=self.crop_min_visible)
 
-    def _short_side(self, draw: float) -> int:
-        """Return the scaled shortest side for a number drawn from [0, 1)."""
-        if self.random_scale is None:
-            return self.shortest_side
-        low, high = (bound * self.shortest_side for bound in self.random_scale)
-        return int(low + (high - low) * draw)
+    def largest_size(self, size: Size) -> Size:
+        """Return the largest height and width that a sample of an image with this height and width can have."""
+        scaled = self._scaled(size, self._short_sides(size)[1])
+        return scaled if self.random_crop is None else _cropped(scaled, self.random_crop)
 
-    def _focused_short_side(self, size: Size, box: Window, side: float) -> int:
-        """Return the shortest side, in the range of the random scale, that comes closest to a size of a box."""
-        low, high = (bound * self.shortest_side for bound in self.random_scale or (1.0, 1.0))
-        scale = side / ((box[2] - box[0]) * (box[3] - box[1])) ** 0.5
-        return int(min(max(scale * min(size), low), high))
+    def _short_sides(self, size: Size) -> tuple[float, float]:
+        """Return the smallest and the largest length of the shorter side after scaling."""
+        if self.random_scale is None:
+            return self.shortest_side, self.shortest_side
+        low, high = self.random_scale
+        side = self.shortest_side if self.random_crop is None else self._short_side_in_prediction(size)
+        return low * side, high * side
+
+    def _short_side_in_prediction(self, size: Size) -> float:
+        return min(self.shortest_side, self.longest_side * min(size) / max(size))
+
+    def _scaled(self, size: Size, short_side: float) -> Size:
+        """Return height and width of an image scaled to a shorter side, which the crop may leave without a limit."""
+        unlimited = self.random_crop is not None and self.random_scale is not None
+        return network_size(size, max(1, int(short_side)), sys.maxsize if unlimited else self.longest_side)
 
 
 class Normalize:

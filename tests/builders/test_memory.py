@@ -91,6 +91,8 @@ def test_workload_without_a_data_set_has_the_largest_images_of_the_settings() ->
     assert "assumed" in workload.source
     cropped = parse_experiment("data: {random_crop: [150, 500]}", "test", ["data.longest_side=1500"])
     assert find_workload(cropped, 7).size == (150, 500)
+    jitter = "data: {shortest_side: 100, longest_side: 150, random_scale: [0.5, 2], random_crop: [500, 260]}"
+    assert find_workload(parse_experiment(jitter, "test"), 7).size == (200, 260)
     assert find_workload(classifier(), 7).num_things == 1000
 
 

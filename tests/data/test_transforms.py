@@ -115,6 +115,27 @@ def test_longest_side_takes_precedence_over_the_random_scale() -> None:
     assert tuple(pixels.shape[1:]) == (18, 90)
 
 
+def test_random_scale_with_a_crop_multiplies_the_size_in_prediction_without_a_limit() -> None:
+    transform = TrainTransform(32, 90, (0.5, 2.0), False, random_crop=(300, 300))
+    for size in ((40, 60), (20, 100), (100, 20)):
+        limited = min(32, 90 * min(size) / max(size))
+        plans = [transform.sample_plan(size, torch.Generator().manual_seed(seed)) for seed in range(60)]
+        shorts = [min(plan.size) for plan in plans]
+        assert all(plan.size == network_size(size, short, 10**6) for plan, short in zip(plans, shorts, strict=True))
+        assert 0.5 * limited - 1 <= min(shorts) < 0.6 * limited
+        assert 1.9 * limited < max(shorts) <= 2 * limited
+        assert transform.largest_size(size) == network_size(size, int(2 * limited), 10**6)
+    assert transform.largest_size((20, 500)) == (7, 175)
+    narrow = TrainTransform(32, 90, (0.5, 2.0), False, random_crop=(10, 20))
+    assert narrow.largest_size((20, 100)) == (10, 20)
+
+
+def test_crop_without_random_scale_keeps_the_size_in_prediction() -> None:
+    transform = TrainTransform(32, 90, None, False, random_crop=(300, 300))
+    assert transform.sample_plan((23, 100), torch.Generator()).size == network_size((23, 100), 32, 90)
+    assert transform.largest_size((23, 100)) == network_size((23, 100), 32, 90)
+
+
 def test_vanished_segments_are_removed_and_the_others_renumbered() -> None:
     image, annotation = blocks(64, 96)
     annotation.ids[1, 1] = 2
