@@ -27,13 +27,13 @@ def build_class_weights(
         tell: Function called with a sentence on the weights that follow from the frequencies; None for no report.
 
     Raises:
-        SeamsegError: A class does not exist, or the annotation cannot be read.
+        SeamsegError: A class does not exist or is not learned by the task, or the annotation cannot be read.
     """
     given, categories = experiment.loss.class_weights, source.categories
     if not given:
         return None
     if given != "frequency":
-        return _by_name(given, categories)
+        return _by_name(given, categories, experiment.task)
 
     def count() -> ClassCounts:
         with progress_bar("counting pixels and objects", len(source), shown=process.is_first) as advance:
@@ -48,12 +48,14 @@ def build_class_weights(
     return weights
 
 
-def _by_name(given: Mapping[str, float], categories: Categories) -> ClassWeights:
+def _by_name(given: Mapping[str, float], categories: Categories, task: str) -> ClassWeights:
     for name in given:
         if name not in categories.names:
             nearest = difflib.get_close_matches(name, categories.names, 1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"the classes are {', '.join(categories.names)}"
             raise SettingsError(f"loss.class_weights: the data set has no class {name!r}; {hint}")
+        if task in ("instance", "detection") and categories.names.index(name) < categories.num_stuff:
+            raise SettingsError(f"loss.class_weights: {name!r} is stuff, which task={task} does not learn; remove it")
     weights = tuple(given.get(name, 1.0) for name in categories.names)
     return ClassWeights(weights, (1.0, *weights[categories.num_stuff :]))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seamseg.config.settings import (
     Fraction,
@@ -97,6 +97,15 @@ class ProposalSettings(Settings):
     box_loss: BoxLoss = "smooth_l1"
     """Loss of the boxes of positive anchors; see `roi.box_loss`."""
 
+    @model_validator(mode="after")
+    def _check(self) -> ProposalSettings:
+        if self.negative_threshold > self.positive_threshold:
+            raise ValueError(
+                f"negative_threshold={self.negative_threshold} is greater than positive_threshold="
+                f"{self.positive_threshold}, so that anchors between them would be both; lower it"
+            )
+        return self
+
 
 class RegionSettings(Settings):
     """The RoI head, which classifies and refines proposals and predicts their masks."""
@@ -173,6 +182,7 @@ class RegionSettings(Settings):
     """Exponent γ of the focal loss (Lin et al., ICCV 2017) of the class of a region: its cross-entropy is multiplied
     by (1 − p)^γ, where p is the probability of its class, so that regions that are already classified well count less.
     The paper uses 2. The loss becomes smaller; `loss_weights.roi_classes` can make up for that. 0 disables it."""
+
     box_loss: BoxLoss = "smooth_l1"
     """Loss of the boxes of positive regions. `smooth_l1` compares them with the visible part of an object, also if
     `data.random_crop` cut it. `crop_aware` is the smallest such loss over all boxes whose part inside the crop is the
@@ -188,6 +198,16 @@ class RegionSettings(Settings):
 
     max_predictions: PositiveInt = 100
     """Maximum number of detections per image; the best ones are kept."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RegionSettings:
+        key, high = ("cascade", self.cascade[0]) if self.cascade else ("negative_high", self.negative_high)
+        if self.negative_low >= high:
+            raise ValueError(
+                f"negative_low={self.negative_low} leaves no negative regions, because these have an IoU of less than "
+                f"{high} ({key}); lower it"
+            )
+        return self
 
 
 class SemanticSettings(Settings):

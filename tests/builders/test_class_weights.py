@@ -49,6 +49,13 @@ def test_class_weights_of_an_unknown_class_name_the_nearest(folder: Path, name: 
         weights_of(folder, f"loss.class_weights={{{name}: 2}}")
 
 
+@pytest.mark.parametrize("task", ["instance", "detection"])
+def test_class_weights_of_stuff_are_refused_by_tasks_that_do_not_learn_it(folder: Path, task: str) -> None:
+    with pytest.raises(SettingsError, match=rf"loss\.class_weights: 'sky' is stuff, which task={task} does not learn"):
+        weights_of(folder, "loss.class_weights={person: 3, sky: 2}", f"task={task}")
+    assert weights_of(folder, "loss.class_weights={person: 3}", f"task={task}") is not None
+
+
 @pytest.mark.parametrize("value", ["{car: -1}", "{car: many}", "frequent", "3"])
 def test_class_weights_of_another_kind_are_refused(folder: Path, value: str) -> None:
     with pytest.raises(SettingsError, match=r"loss\.class_weights"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pydantic
@@ -230,18 +231,33 @@ def test_experiment_deeplab_head_without_the_semantic_task_is_refused() -> None:
     parse_experiment("", "x", ["sem.head=deeplab", "task=semantic"])
 
 
-@pytest.mark.parametrize("task", ["detection", "semantic"])
-def test_experiment_mask_scoring_without_masks_is_refused(task: str) -> None:
-    with pytest.raises(ValueError, match=rf"roi\.mask_scoring=true .* task={task} .* set task=panoptic or instance"):
-        tiny_experiment(None, "roi.mask_scoring=true", f"task={task}")
-    tiny_experiment(None, "roi.mask_scoring=true", "task=instance")
-
-
-@pytest.mark.parametrize("task", ["detection", "semantic"])
-def test_experiment_point_rendering_without_masks_is_refused(task: str) -> None:
-    with pytest.raises(ValueError, match=rf"roi\.mask_head=pointrend .* task={task} .* set task=panoptic or instance"):
-        tiny_experiment(None, "roi.mask_head=pointrend", f"task={task}")
-    tiny_experiment(None, "roi.mask_head=pointrend", "task=instance")
+@pytest.mark.parametrize(
+    ("option", "off", "refused"),
+    [
+        ("roi.mask_scoring=true", "roi.mask_scoring=false", ("detection", "semantic")),
+        ("roi.mask_head=pointrend", "roi.mask_head=conv", ("detection", "semantic")),
+        ("roi.cascade=[0.5,0.6]", "roi.cascade=null", ("semantic",)),
+        ("roi.box_head=conv4", "roi.box_head=fc2", ("semantic",)),
+        ("roi.box_loss=crop_aware", "roi.box_loss=smooth_l1", ("semantic",)),
+        ("rpn.box_loss=crop_aware", "rpn.box_loss=smooth_l1", ("semantic",)),
+        ("rpn.border_anchors=true", "rpn.border_anchors=false", ("semantic",)),
+        ("roi.focal_gamma=2", "roi.focal_gamma=0", ("semantic",)),
+        ("sem.focal_gamma=2", "sem.focal_gamma=0", ("instance", "detection")),
+    ],
+)
+def test_experiment_option_of_a_head_that_the_task_lacks_is_refused(
+    option: str, off: str, refused: tuple[str, ...]
+) -> None:
+    tasks = "panoptic", "instance", "detection", "semantic"
+    *first, last = (task for task in tasks if task not in refused)
+    for task in tasks:
+        if task in refused:
+            with pytest.raises(ValueError, match=rf"{re.escape(option.split('=')[0])} .*, which task={task} ") as error:
+                tiny_experiment(None, option, f"task={task}")
+            assert f"set task={', '.join(first)} or {last}, or {off}" in str(error.value)
+            tiny_experiment(None, off, f"task={task}")
+        else:
+            tiny_experiment(None, option, f"task={task}")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,21 @@ def test_parse_relu_is_refused_with_the_reason() -> None:
             "training: {epochs: 1, validate_every: 2}",
             "training: validate_every=2 is more than epochs=1; set 0 to validate at the end",
         ),
+        (
+            "rpn: {positive_threshold: 0.2}",
+            "rpn: negative_threshold=0.3 is greater than positive_threshold=0.2, so that anchors between them would be "
+            "both; lower it",
+        ),
+        (
+            "roi: {negative_low: 0.5}",
+            "roi: negative_low=0.5 leaves no negative regions, because these have an IoU of less than 0.5 "
+            "(negative_high); lower it",
+        ),
+        (
+            "roi: {negative_low: 0.4, cascade: [0.4, 0.6]}",
+            "roi: negative_low=0.4 leaves no negative regions, because these have an IoU of less than 0.4 (cascade); "
+            "lower it",
+        ),
     ],
 )
 def test_parse_contradictory_values_are_refused(text: str, sentence: str) -> None:
