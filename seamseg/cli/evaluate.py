@@ -55,6 +55,7 @@ Evaluation = Callable[[EvaluationPass], AnyScores]
 
 ONLY_THINGS = ("instance", "detection")
 """Tasks that have nothing to do with stuff."""
+NOT_TRACED = "--analysis does not say where things were lost, because --flip and --scales merge several predictions"
 ORDER = "the model lists its classes in a different order than {}; they are matched by name"
 
 
@@ -121,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
             trace_above = fusion.score_threshold if options.analysis and predictor is None else None
+            if options.analysis and predictor is not None and model.experiment.task == "panoptic":
+                notes = [*notes, NOT_TRACED]
             given = EvaluationPass(
                 model.network, loader, fusion, categories, process.device, watchers, predictor, trace_above
             )

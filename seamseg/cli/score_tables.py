@@ -215,7 +215,8 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
             values = asdict(line)
             lines.append([kind, name, *(csv_cell(values.get(key, math.nan)) for key in keys)])
     write_text(folder / "calibration.csv", csv_table(["kind", "class", *keys], lines))
-    write_pictures(folder, calibration_charts(calibration), None)
+    for name, picture in calibration_charts(calibration).items():
+        write_image(folder / f"{name}.png", picture)
 
 
 HELP = "write an error analysis to FOLDER: JSON, CSV tables and pictures"
@@ -230,7 +231,8 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
     ``worst.png``, and ``lost.csv`` and ``lost.png`` if lost things were traced.
 
     Args:
-        folder: Output folder; created if missing. Files with these names are replaced.
+        folder: Output folder; created if missing. Files with these names are replaced, or deleted if they belong to an
+            earlier analysis and this one has no such file.
         scores: Scores that contain the analysis.
         images: Content of ``images.csv``; None writes a table with image ids only.
         worst: Picture of the worst images; None omits ``worst.png``.
@@ -245,6 +247,8 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
         "images.csv": images or image_table(scores),
     }
     pictures = analysis_pictures(scores.analysis)
+    for name in ("lost.csv", "lost.png"):
+        (folder / name).unlink(missing_ok=True)
     if scores.lost is not None:
         texts["lost.csv"] = lost_table(scores.lost)
         pictures["lost"] = lost_things_picture(scores.lost)
@@ -271,7 +275,8 @@ def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture
 
 
 def write_pictures(folder: Path, pictures: dict[str, Picture], worst: Picture | None) -> None:
-    """Write pictures as NAME.png, and the one of the worst images as ``worst.png`` unless it is None."""
+    """Write pictures as NAME.png, and the one of the worst images as ``worst.png``, which None deletes."""
+    (folder / "worst.png").unlink(missing_ok=True)
     if worst is not None:
         pictures["worst"] = worst
     for name, picture in pictures.items():

@@ -149,6 +149,12 @@ def test_evaluate_analysis_writes_twelve_files(command: Any, run_dir: Path, data
     assert (folder / "images.csv").read_text().splitlines()[0] == "image_id,pq,iou_sum,tp,fp,fn"
     assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
 
+    again = command("evaluate", run_dir, *given, "--flip")
+    assert again.code == 0
+    assert "--analysis does not say where things were lost" in again.err
+    assert {"lost.csv", "lost.png"}.isdisjoint(path.name for path in folder.iterdir()), "of the earlier analysis"
+    assert len(list(folder.iterdir())) == 10
+
 
 def test_evaluate_unreadable_images_are_skipped_and_listed(
     command: Any, run_dir: Path, data: Path, tmp_path: Path
