@@ -135,6 +135,7 @@ OTHER_VALUES = {
     "body.body": ("resnet101", "resnet101"),
     "body.activation": ("elu", "elu"),
     "rpn.anchor_ratios": ("[1, .25]", (1, 0.25)),
+    "rpn.pos_threshold": (".9", 0.9),
     "roi.void_is_background": ("on", True),
     "optimizer.weight_decay_norm": ("No", False),
     "optimizer.nesterov": ("0", False),
