@@ -32,7 +32,7 @@ from seamseg.config.training import Optimizer, PolySchedule, Schedule, Segmentat
 
 @dataclass(frozen=True)
 class _Option:
-    """Option of a head, off by default, which would have no effect on networks without this head.
+    """Option of a head that is off by default and has no effect on networks without this head.
 
     Attributes:
         section, field: Where the setting is.
